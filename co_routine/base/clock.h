@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time. Deadlines are absolute nanoseconds on CLOCK_MONOTONIC, so a step of the wall clock moves
+// none of them. no_deadline is for ever.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+
+namespace corun {
+
+inline constexpr int64_t no_deadline = INT64_MAX;
+inline constexpr int64_t ns_per_s = 1000000000;
+inline constexpr int64_t ns_per_ms = 1000000;
+
+// Not a hooked name: clock_gettime never blocks and is answered by the vDSO.
+inline int64_t now_ns() {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<int64_t>(t.tv_sec) * ns_per_s + t.tv_nsec;
+}
+
+// The deadline that lies ns from now; for ever when that is past the end of time.
+inline int64_t deadline_in(int64_t ns) {
+    int64_t deadline;
+    if (__builtin_add_overflow(now_ns(), ns, &deadline))
+        return no_deadline;
+    return deadline;
+}
+
+// A timeout in milliseconds as the public interface has it: negative is for ever.
+inline int64_t deadline_in_ms(long ms) {
+    int64_t ns;
+    if (ms < 0 || __builtin_mul_overflow(static_cast<int64_t>(ms), ns_per_ms, &ns))
+        return no_deadline;
+    return deadline_in(ns);
+}
+
+// A cheap, unscaled tick for "has it been long" decisions only.
+inline uint64_t cycles() { return __builtin_ia32_rdtsc(); }
+
+} // namespace corun
