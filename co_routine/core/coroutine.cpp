@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/core/coroutine.h"
+
+#include "co_routine/base/check.h"
+#include "co_routine/core/cancel.h"
+#include "co_routine/core/env.h"
+#include "co_routine/core/locals.h"
+#include "co_routine/core/switch.h"
+
+#include <cerrno>
+#include <climits>
+#include <new>
+
+namespace corun {
+namespace {
+
+constexpr int largest_stack_bytes = 1 << 30;
+constexpr size_t smallest_stack_bytes = 4 * page_size; // less does not hold a printf
+
+size_t whole_pages(int bytes) {
+    return (static_cast<size_t>(bytes) + page_size - 1) / page_size * page_size;
+}
+
+// Equal stacks a power of two apart would put every control block and every stack top into the same
+// few cache sets: each starts up to 2 KiB lower than its neighbours, by its address.
+size_t colour_of(const char *low) {
+    uint32_t page = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(low) / page_size);
+    return (page * 2654435769U >> 27) * 64;
+}
+
+#if CO_TSAN
+// A fiber may not be destroyed while it runs, and one that ends still does: it goes with the next.
+void tsan_bury(co_env *env, void *fiber) {
+    if (env->buried_fiber)
+        __tsan_destroy_fiber(env->buried_fiber);
+    env->buried_fiber = fiber;
+}
+#endif
+
+bool enlist(co_env *env, coroutine *co) {
+    co->index = static_cast<uint32_t>(env->all.size());
+    if (!env->all.push_back(co))
+        return false;
+    co->env = env;
+    co->id = env->next_id++;
+    return true;
+}
+
+void delist(co_env *env, coroutine *co) {
+    coroutine *last = env->all.back();
+    env->all[co->index] = last;
+    last->index = co->index;
+    env->all.pop_back();
+}
+
+void prepare_entry(coroutine *co) {
+    char *low = co->low_end();
+    coctx_make_regs(co->regs, low, static_cast<size_t>(co->high_end() - low), coroutine_entry, co,
+                    nullptr);
+}
+
+int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
+    if (group->owner != env)
+        return EINVAL;
+    void *block = env->slab.allocate(sizeof(coroutine));
+    if (!block)
+        return ENOMEM;
+    coroutine *co = new (block) coroutine;
+    if (group->range_pool) {
+        stack_range range;
+        if (!group->range_pool->acquire(&range)) {
+            env->slab.release(co, sizeof(coroutine));
+            return ENOMEM;
+        }
+        co->stack_low = range.low;
+        co->pool = group->range_pool;
+    }
+    co->tenancy.home = group->least_crowded();
+    ++co->tenancy.home->tenants;
+    ++group->tenants;
+    *out = co;
+    return 0;
+}
+
+// Stack and block. The caller may stand on both: stack pools and slabs do not touch what they take
+// back, and nothing else runs on this thread before the switch.
+void free_memory(co_env *env, coroutine *co) {
+    if (shared_stack *home = co->tenancy.home) {
+        if (home->occupant == co)
+            home->occupant = nullptr;
+        --home->tenants;
+        --home->group->tenants;
+        drop_saved_bytes(&co->tenancy, &env->slab, &env->copies);
+        if (co->pool) {
+            sys::mprotect(co->stack_low, co->pool->stack_bytes(), 3 /* read, write */);
+            co->pool->release(co->stack_low);
+        }
+        env->slab.release(co, sizeof(coroutine));
+    } else {
+        co->pool->release(co->stack_low);
+    }
+}
+
+} // namespace
+
+const char *state_name(co_state s) {
+    static const char *const names[] = {"fresh",   "ready",  "running", "resuming",
+                                        "yielded", "parked", "ended"};
+    return names[static_cast<int>(s)];
+}
+
+co_extra *extra_of(coroutine *co) {
+    if (!co->extra)
+        if (void *block = co->env->slab.allocate(sizeof(co_extra)))
+            co->extra = new (block) co_extra;
+    return co->extra;
+}
+
+coroutine *place_on_private_stack(co_env *env, size_t stack_bytes, size_t guard_bytes) {
+    stack_pool *pool = env->pool_for(stack_bytes, guard_bytes);
+    stack_range stack;
+    if (!pool || !pool->acquire(&stack))
+        return nullptr;
+    san_unpoison(stack.low, stack.bytes()); // frames that were dropped there left red zones
+    char *at = stack.high - sizeof(coroutine) - colour_of(stack.low);
+    coroutine *co = new (at) coroutine;
+    co->env = env;
+    co->stack_low = stack.low;
+    co->pool = pool;
+    return co;
+}
+
+int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_routine_t entry,
+                     void *arg) {
+    int stack = attr ? attr->stack_size : 0, guard = attr ? attr->guard_size : 0;
+    stShareStack_t *group = attr ? attr->share_stack : nullptr;
+    if (!entry || stack > largest_stack_bytes || guard > largest_stack_bytes)
+        return EINVAL;
+    co_env *env = current_env();
+    if (!env)
+        return ENOMEM;
+    if (CO_UNLIKELY(!__atomic_load_n(&env->debugging_prepared, __ATOMIC_RELAXED)))
+        prepare_debugging(env);
+    coroutine *co = nullptr;
+    if (group) {
+        if (int error = create_shared(env, group, &co))
+            return error;
+    } else {
+        size_t bytes = whole_pages(stack > 0 ? stack : CO_STACK_SIZE_DEFAULT);
+        size_t below = guard < 0 ? 0 : whole_pages(guard ? guard : CO_GUARD_SIZE_DEFAULT);
+        co = place_on_private_stack(env, bytes < smallest_stack_bytes ? smallest_stack_bytes : bytes,
+                                    below);
+        if (!co)
+            return ENOMEM;
+    }
+    co->entry = entry;
+    co->arg = arg;
+    if (!enlist(env, co)) {
+        free_memory(env, co);
+        return ENOMEM;
+    }
+#if CO_TSAN
+    co->fiber.tsan = __tsan_create_fiber(0);
+#endif
+    prepare_entry(co);
+    ++env->counts.created;
+    *out = co;
+    return 0;
+}
+
+void free_coroutine(coroutine *co) {
+    co_env *env = co->env;
+    if (co->state != co_state::ended) {
+        if (co->waiting && co->waiting->abandon)
+            co->waiting->abandon(co);
+        if (co->has(flag_started))
+            --env->live;
+    }
+    run_local_destructors(co);
+    // Somebody's queue still points here: whoever takes it out frees it (ready queue, inbox).
+    if (co->has(flag_queued) || __atomic_load_n(&co->pending, __ATOMIC_ACQUIRE) != 0) {
+        co->state = co_state::ended;
+        co->waiting = nullptr;
+        co->set(flag_doomed);
+        return;
+    }
+    if (co->extra)
+        env->slab.release(co->extra, sizeof(co_extra));
+#if CO_TSAN
+    tsan_bury(env, co->fiber.tsan);
+#endif
+    delist(env, co);
+    free_memory(env, co);
+}
+
+void *coroutine_entry(void *self, void *) {
+    coroutine *co = static_cast<coroutine *>(self);
+    san_arrive(co);
+    if (co->has(flag_cancel)) // cancelled before its first turn
+        end_running(CO_CANCELED);
+    end_running(co->entry(co->arg));
+}
+
+void wake_joiners(coroutine *co) {
+    if (co->extra)
+        while (list_node *n = co->extra->joiners.pop_front())
+            co->env->make_ready(CO_CONTAINER(n, coroutine, wait_link));
+}
+
+void end_running(void *result) {
+    co_env *env = tls_env;
+    coroutine *co = env->running;
+    co->set(flag_unwinding); // no cancel from here on
+    run_local_destructors(co);
+    coroutine *to = co->caller;
+    shared_stack *standing_on = co->tenancy.home;
+    co->caller = nullptr;
+    co->state = co_state::ended;
+    co->result = result;
+    env->counts.cancelled += co->has(flag_cancel) ? result == CO_CANCELED : 0;
+    ++env->counts.ended;
+    if (co->has(flag_started))
+        --env->live;
+    wake_joiners(co);
+    if (standing_on)
+        standing_on->occupant = nullptr; // nothing of it is worth saving
+    if (co->has(flag_detached))
+        free_coroutine(co);
+    switch_for_good(env, standing_on, to);
+}
+
+int reset_coroutine(coroutine *co) {
+    if (co->state != co_state::ended && co->state != co_state::fresh)
+        return EBUSY;
+    if (co->state == co_state::fresh)
+        return 0;
+    co->flags &= flag_queued; // it may still stand in the ready queue from before
+    co->state = co_state::fresh;
+    co->deadline_ns = 0;
+    co->caught_exceptions = nullptr;
+    co->uncaught_exceptions = 0;
+    co->saved_errno = 0;
+    prepare_entry(co);
+    return 0;
+}
+
+} // namespace corun

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control block of a coroutine, and its states.
+//
+//   fresh --resume--> running <--> resuming      (resumed another; goes on when that one yields)
+//   fresh --co_go---> ready
+//   running --co_yield--> yielded --co_resume, co_wake--> running, ready
+//   running --park--> parked --unpark, deadline--> ready --loop--> running
+//   running --returns, cancelled--> ended --co_reset--> fresh
+//
+// A private stack carries its coroutine's control block at its top: one page serves both. On a
+// shared stack the block stands apart, because it must be readable while the stack is out.
+//
+// Fields belong to the coroutine's thread, except `pending`, which any thread sets (core/inbox.h).
+#pragma once
+
+#include "co_ctx/coctx.h"
+#include "co_routine/base/list.h"
+#include "co_routine/base/sanitizer.h"
+#include "co_routine/co_routine.h"
+#include "co_routine/stack/shared_stack.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace corun {
+
+struct co_env;
+struct co_extra;
+struct local_tables;
+class stack_pool;
+
+using coroutine = ::stCoRoutine_t;
+
+enum class co_state : uint8_t { fresh, ready, running, resuming, yielded, parked, ended };
+const char *state_name(co_state s);
+
+// What a parked coroutine waits in, named so that debug/ can print it without knowing co_hook, and
+// how to take it out of there when it is dropped while it waits.
+struct wait_kind {
+    const char *call;    // "recv", "mutex"
+    bool subject_is_fd;  // else an object
+    void (*abandon)(coroutine *co); // unlinks it; nullptr: nothing to do
+};
+union wait_subject {
+    const void *object = nullptr;
+    intptr_t fd;
+};
+
+// Bits of coroutine::flags.
+enum co_flag : uint16_t {
+    flag_detached = 1 << 0,       // freed when it ends: nobody holds it
+    flag_hooks = 1 << 1,          // co_enable_hook_sys
+    flag_root = 1 << 2,           // the thread's own stack
+    flag_started = 1 << 3,        // counted in env->live
+    flag_queued = 1 << 4,         // stands in the ready queue
+    flag_doomed = 1 << 5,         // released while queued somewhere: freed when it leaves the queue
+    flag_wake_permit = 1 << 6,    // co_wake came before co_yield
+    flag_timed_out = 1 << 7,      // set by the timer, read by park
+    flag_granted = 1 << 8,        // what it waits for was handed to it
+    flag_cancel = 1 << 9,         // co_cancel asked for the end
+    flag_cancel_errno = 1 << 10,  // CO_CANCEL_ERRNO
+    flag_unwinding = 1 << 11,     // the end is under way: no second one begins
+    flag_shared_wait = 1 << 12,   // waits for a grant as a reader (rwlock)
+    flag_woken = 1 << 13,         // ready because of a co_wake it has not answered yet
+};
+
+// Bits of coroutine::pending: what other threads ask for.
+enum co_pending : uint32_t { pending_unpark = 1, pending_wake = 2, pending_cancel = 4 };
+
+inline constexpr uint32_t no_timer = UINT32_MAX;
+
+} // namespace corun
+
+// 256 bytes at most on x86_64 (asserted below): a million of them must not cost more than what they
+// hold on to. The first line is what a switch loads.
+struct alignas(64) stCoRoutine_t {
+    void *regs[COCTX_LIVE_REGS];
+    corun::coroutine *caller = nullptr; // who resumed it; nullptr: nobody waits for it
+
+    corun::co_state state = corun::co_state::fresh;
+    uint8_t loose_saves = 0; // see stack/shared_stack.h
+    uint16_t flags = 0;
+    uint32_t id = 0;
+    corun::co_env *env = nullptr;
+    corun::tenant tenancy;
+    int saved_errno = 0;
+    uint32_t uncaught_exceptions = 0; // with caught_exceptions: the C++ runtime's per-thread state
+    void *caught_exceptions = nullptr;
+
+    char *stack_low = nullptr; // of its private stack or own range; else nullptr
+    corun::coroutine *ready_next = nullptr;
+    corun::list_node wait_link; // in the queue of what it waits for
+
+    const corun::wait_kind *waiting = nullptr; // what it waits in; nullptr: nothing
+    corun::wait_subject subject;               // and on what
+    union {
+        int64_t deadline_ns = 0; // while parked
+        void *result;            // once ended
+    };
+    void *wait_slot = nullptr; // where a partner puts or finds what is handed over
+    uint32_t timer_index = corun::no_timer;
+    uint32_t index = 0; // in env->all
+
+    pfn_co_routine_t entry = nullptr;
+    void *arg = nullptr;
+    corun::stack_pool *pool = nullptr; // where stack_low goes back to
+    corun::co_extra *extra = nullptr;  // name, locals, joiners: made when first needed
+    corun::coroutine *inbox_next = nullptr;
+    uint32_t pending = 0;          // atomic
+    uint32_t saved_high_water = 0; // shared stacks: most bytes ever saved
+    [[no_unique_address]] corun::san_fiber fiber;
+
+    // The bounds of the stack it runs on, wherever that is.
+    char *low_end() const { return tenancy.home && !pool ? tenancy.home->low : stack_low; }
+    char *high_end() const;
+
+    bool has(corun::co_flag f) const { return (flags & f) != 0; }
+    void set(corun::co_flag f) { flags = static_cast<uint16_t>(flags | f); }
+    void clear(corun::co_flag f) { flags = static_cast<uint16_t>(flags & ~f); }
+    bool take(corun::co_flag f) {
+        bool was = has(f);
+        clear(f);
+        return was;
+    }
+};
+
+namespace corun {
+
+#if !CO_SANITIZED && defined(__x86_64__)
+static_assert(sizeof(coroutine) <= 256);
+#endif
+
+// What few coroutines have.
+struct co_extra {
+    char name[64] = {};
+    list_head joiners;            // linked by wait_link
+    local_tables *locals = nullptr; // see core/locals.h
+};
+// The coroutine's, made if need be; nullptr: no memory.
+co_extra *extra_of(coroutine *co);
+
+// Creates one in state fresh; 0 or an errno value. See co_create.
+int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_routine_t entry,
+                     void *arg);
+
+// Ends the running coroutine with this result: destructors of its locals, joiners, then away for
+// good. Called at the bottom of its stack, or wherever a cancelled one stopped unwinding.
+[[noreturn]] void end_running(void *result);
+
+void wake_joiners(coroutine *co);
+
+// Frees what a coroutine holds. Not while it runs, but for one that ends this very moment.
+void free_coroutine(coroutine *co);
+
+// From ended back to fresh; EBUSY in any other state.
+int reset_coroutine(coroutine *co);
+
+// The frame every coroutine's stack ends with; debug/ and the unwinder stop there.
+void *coroutine_entry(void *co, void *unused);
+
+} // namespace corun

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// CORUN_DEBUG and co_set_debug: which debugging aids are on. Read once, strictly: a word that means
+// nothing ends the process, because a misspelt aid that is silently off costs a day.
+#include "co_routine/base/check.h"
+#include "co_routine/core/env.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+using namespace corun;
+
+namespace {
+
+constexpr unsigned known_flags = CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW;
+constexpr unsigned not_read = ~0U;
+unsigned flags = not_read;
+
+unsigned flag_of(const char *word, size_t length) {
+    static const struct {
+        const char *name;
+        unsigned flag;
+    } words[] = {{"stacks", CO_DEBUG_STACKS}, {"overflow", CO_DEBUG_OVERFLOW}};
+    for (const auto &w : words)
+        if (strlen(w.name) == length && memcmp(w.name, word, length) == 0)
+            return w.flag;
+    char unknown[32];
+    format_line(unknown, sizeof unknown < length + 1 ? sizeof unknown : unsigned(length + 1), "%s",
+                word);
+    fatal("CORUN_DEBUG: unknown word '%s'; known: stacks, overflow", unknown);
+}
+
+unsigned parse(const char *list) {
+    unsigned found = 0;
+    while (list && *list) {
+        size_t length = strcspn(list, ",");
+        found |= flag_of(list, length);
+        list += length;
+        if (*list == ',')
+            ++list;
+    }
+    return found;
+}
+
+} // namespace
+
+namespace corun {
+
+unsigned debug_flags() {
+    unsigned seen = __atomic_load_n(&flags, __ATOMIC_ACQUIRE);
+    if (seen == not_read) {
+        // secure_getenv: a setuid program's environment is somebody else's.
+        unsigned parsed = parse(secure_getenv("CORUN_DEBUG"));
+        __atomic_compare_exchange_n(&flags, &seen, parsed, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE);
+        seen = __atomic_load_n(&flags, __ATOMIC_ACQUIRE);
+    }
+    return seen;
+}
+
+} // namespace corun
+
+int co_set_debug(unsigned wanted) {
+    if (wanted & ~known_flags)
+        return EINVAL;
+    bool busy = false;
+    for_each_env([](co_env *env, void *arg) { *static_cast<bool *>(arg) |= !env->all.empty(); },
+                 &busy);
+    if (busy)
+        return EBUSY;
+    __atomic_store_n(&flags, wanted, __ATOMIC_RELEASE);
+    // The next first coroutine of each thread looks again.
+    for_each_env([](co_env *env, void *) {
+        __atomic_store_n(&env->debugging_prepared, false, __ATOMIC_RELAXED);
+    }, nullptr);
+    return 0;
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/core/switch.h"
+
+#include "co_routine/base/check.h"
+
+#include <sys/mman.h>
+
+namespace corun {
+namespace {
+
+constexpr size_t courier_stack_bytes = 32 * 1024;
+
+void note_high_water(coroutine *co) {
+    if (co->saved_high_water < co->tenancy.saved_bytes)
+        co->saved_high_water = co->tenancy.saved_bytes;
+}
+
+// With CO_DEBUG_STACKS a tenant has a range of its own: it is shut and opened instead of copied.
+bool has_own_range(const coroutine *co) { return co->pool != nullptr; }
+
+void take_out(co_env *env, coroutine *co) {
+    if (has_own_range(co)) {
+        sys::mprotect(co->stack_low, co->pool->stack_bytes(), PROT_NONE);
+        return;
+    }
+    bool saved = save_live_bytes(&co->tenancy, &co->loose_saves,
+                                 static_cast<char *>(coctx_sp(co->regs)), co->tenancy.home->high,
+                                 &env->slab, &env->copies);
+    CO_CHECK(saved, "no memory to save the stack of coroutine #%u", co->id);
+    note_high_water(co);
+}
+
+// Called on a stack that is not to's home.
+void bring_in(co_env *env, coroutine *to) {
+    shared_stack *home = to->tenancy.home;
+    if (home->occupant)
+        take_out(env, home->occupant);
+    if (has_own_range(to))
+        sys::mprotect(to->stack_low, to->pool->stack_bytes(), PROT_READ | PROT_WRITE);
+    else
+        restore_live_bytes(&to->tenancy, home->high, &env->copies);
+    home->occupant = to;
+}
+
+// The courier's whole life: it is gone to when somebody must be brought in whose home is the stack
+// the leaver stands on, and goes on to that one.
+void *courier_main(void *env_argument, void *) {
+    co_env *env = static_cast<co_env *>(env_argument);
+    for (;;) {
+        san_arrive(env->courier);
+        bring_in(env, env->courier_to);
+        san_leave(env->courier, env->courier_to);
+        coctx_swap_regs(env->courier->regs, env->courier_to->regs);
+    }
+}
+
+coroutine *courier_of(co_env *env) {
+    if (env->courier)
+        return env->courier;
+    coroutine *co = place_on_private_stack(env, courier_stack_bytes, page_size);
+    CO_CHECK(co, "no memory for the stack that copies shared stacks");
+    coctx_make_regs(co->regs, co->stack_low, static_cast<size_t>(co->high_end() - co->stack_low),
+                    courier_main, env, nullptr);
+#if CO_TSAN
+    co->fiber.tsan = __tsan_create_fiber(0);
+#endif
+    env->courier = co;
+    return co;
+}
+
+} // namespace
+
+void switch_to_absent(co_env *env, void **leaver_regs, coroutine *from, shared_stack *standing_on,
+                      coroutine *to) {
+    if (standing_on != to->tenancy.home) {
+        bring_in(env, to);
+        san_leave(from, to);
+        coctx_swap_regs(leaver_regs, to->regs);
+        return;
+    }
+    env->courier_to = to;
+    coroutine *courier = courier_of(env);
+    san_leave(from, courier);
+    coctx_swap_regs(leaver_regs, courier->regs);
+}
+
+void switch_for_good(co_env *env, shared_stack *standing_on, coroutine *to) {
+    env->running = to;
+    ++env->counts.switches;
+    *env->errno_at = to->saved_errno;
+    if (env->eh) {
+        env->eh->caught_exceptions = to->caught_exceptions;
+        env->eh->uncaught_exceptions = to->uncaught_exceptions;
+    }
+    shared_stack *home = to->tenancy.home;
+    if (!home || home->occupant == to) {
+        san_leave(nullptr, to);
+        coctx_swap_regs(env->discarded_regs, to->regs);
+    } else {
+        switch_to_absent(env, env->discarded_regs, nullptr, standing_on, to);
+    }
+    __builtin_unreachable();
+}
+
+} // namespace corun

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// From one coroutine to another: the only caller of coctx_swap.
+//
+// What travels with a coroutine: registers and control words (co_ctx), errno, the C++ exception
+// state, the sanitizers' idea of the stack, and on a shared stack its bytes. Who copies those:
+//
+//     leaver stands on          newcomer's home occupied by      copied by
+//     another stack             a third                          the leaver, before it swaps
+//     the newcomer's home       (the leaver itself)              the courier, on a stack of its own
+//     anything                  the newcomer (never left)        nobody
+#pragma once
+
+#include "co_routine/core/env.h"
+
+namespace corun {
+
+// Brings the newcomer's bytes in and goes there. Out of line: only where its home is occupied.
+// from: nullptr when the leaver has ended; standing_on: the shared stack it stands on, if any.
+void switch_to_absent(co_env *env, void **leaver_regs, coroutine *from, shared_stack *standing_on,
+                      coroutine *to);
+
+inline void exchange_thread_state(co_env *env, coroutine *from, coroutine *to) {
+    from->saved_errno = *env->errno_at;
+    *env->errno_at = to->saved_errno;
+    if (eh_globals *eh = env->eh) {
+        from->caught_exceptions = eh->caught_exceptions;
+        from->uncaught_exceptions = eh->uncaught_exceptions;
+        eh->caught_exceptions = to->caught_exceptions;
+        eh->uncaught_exceptions = to->uncaught_exceptions;
+    }
+}
+
+// The sanitizers' part, before leaving and after arriving. from: nullptr: it never comes back.
+inline void san_leave([[maybe_unused]] coroutine *from, [[maybe_unused]] coroutine *to) {
+#if CO_ASAN
+    __sanitizer_start_switch_fiber(from ? &from->fiber.fake_stack : nullptr, to->low_end(),
+                                   static_cast<size_t>(to->high_end() - to->low_end()));
+#endif
+#if CO_TSAN
+    __tsan_switch_to_fiber(to->fiber.tsan, 0);
+#endif
+}
+inline void san_arrive([[maybe_unused]] coroutine *self) {
+#if CO_ASAN
+    __sanitizer_finish_switch_fiber(self->fiber.fake_stack, nullptr, nullptr);
+#endif
+}
+
+// Suspends from, the running coroutine, and goes to to. Returns when somebody switches back.
+inline void switch_to(co_env *env, coroutine *from, coroutine *to) {
+    env->running = to;
+    ++env->counts.switches;
+    exchange_thread_state(env, from, to);
+    shared_stack *home = to->tenancy.home;
+    if (CO_LIKELY(!home || home->occupant == to)) {
+        san_leave(from, to);
+        coctx_swap_regs(from->regs, to->regs);
+    } else {
+        switch_to_absent(env, from->regs, from, from->tenancy.home, to);
+    }
+    san_arrive(from);
+}
+
+// The same for one that has ended: its memory may be free already, so nothing of it is touched.
+[[noreturn]] void switch_for_good(co_env *env, shared_stack *standing_on, coroutine *to);
+
+// Runs co, which is fresh, ready, yielded or parked, until it yields, parks or ends.
+inline void resume(co_env *env, coroutine *co) {
+    coroutine *self = env->running;
+    co->caller = self;
+    co->state = co_state::running;
+    self->state = co_state::resuming;
+    switch_to(env, self, co);
+    self->state = co_state::running;
+}
+
+// Back to the one that resumed the running coroutine, which has its new state already.
+inline void yield_to_caller(co_env *env) {
+    coroutine *self = env->running, *to = self->caller;
+    self->caller = nullptr;
+    switch_to(env, self, to);
+}
+
+} // namespace corun

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared stacks: many coroutines take turns on the same addresses. One of them, the occupant, has
+// its bytes in place; each other tenant has its live bytes [sp, high) in a save buffer.
+//
+//     high  +--------------------+          tenant B, out:
+//           | live bytes of A    |            saved -> [ live bytes of B ]  from B's sp up
+//     sp(A) +--------------------+
+//           | free               |          bringing B in: A's live bytes go to A's save buffer,
+//     low   +--------------------+          then B's come back to the very same addresses
+//
+// Rules
+//  1. Whoever calls save or restore does not stand on this stack (core/switch.h sees to that).
+//  2. restore depends on the incoming tenant alone: what became of the former occupant does not
+//     matter (libco #64, #169).
+//  3. Save buffers come from the thread's slab pool, never malloc. They grow to what is needed,
+//     exact to 16 bytes, and shrink after several saves that needed less.
+//  4. Nobody but the copier touches a tenant's stack while the tenant is out.
+//
+// With CO_DEBUG_STACKS every tenant has an address range of its own, inaccessible while it is out:
+// nothing is copied, and a stray pointer faults where it is used.
+#pragma once
+
+#include "co_routine/base/slab.h"
+#include "co_routine/co_routine.h"
+#include "co_routine/stack/private_stack.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace corun {
+
+struct shared_stack;
+
+// A coroutine's part of it; stands in the control block.
+struct tenant {
+    shared_stack *home = nullptr; // nullptr: a private stack
+    char *saved = nullptr;
+    uint32_t saved_bytes = 0; // 0: in place, or never ran
+    uint32_t saved_capacity = 0;
+};
+
+struct shared_stack {
+    char *low = nullptr, *high = nullptr;
+    stCoRoutine_t *occupant = nullptr;
+    stShareStack_t *group = nullptr; // the array it belongs to
+    unsigned tenants = 0;
+};
+
+struct copy_counts {
+    uint64_t copies = 0, bytes_copied = 0, bytes_saved = 0;
+};
+
+// Copies the live bytes [sp, high) of a tenant out, or back in. loose_saves is the tenant's count of
+// saves in a row that needed less than its buffer holds. False: no memory for the buffer.
+bool save_live_bytes(tenant *t, uint8_t *loose_saves, char *sp, char *high, slab_pool *pool,
+                     copy_counts *counts);
+void restore_live_bytes(tenant *t, char *high, copy_counts *counts);
+// Frees the buffer of a tenant that ends.
+void drop_saved_bytes(tenant *t, slab_pool *pool, copy_counts *counts);
+
+} // namespace corun
+
+// What co_alloc_sharestack returns: count stacks in one mapping, each with a guard below.
+struct stShareStack_t {
+    void *owner; // the env of the thread it belongs to
+    int count;
+    size_t stack_bytes;
+    unsigned tenants; // on all of them
+    unsigned next;    // where the search for the least crowded starts
+    corun::stack_pool *range_pool; // CO_DEBUG_STACKS: the tenants' own ranges
+    corun::stack_pool *stack_source;
+    corun::shared_stack *stacks;
+
+    corun::shared_stack *least_crowded();
+};
