@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/loop/fd_events.h"
+
+#include "co_routine/base/check.h"
+#include "co_routine/base/spinlock.h"
+#include "co_routine/loop/fd_poll.h"
+#include "co_routine/loop/inbox.h"
+#include "co_routine/loop/loop.h"
+
+#include <cerrno>
+#include <fcntl.h>
+
+namespace corun {
+namespace {
+
+constexpr uint32_t read_edges = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+constexpr uint32_t write_edges = EPOLLOUT | EPOLLHUP | EPOLLERR;
+constexpr uint32_t lasting_edges = EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+
+// Which thread's loop knows a descriptor: nobody's, one env's (its address), or several.
+constexpr uintptr_t nobody = 0, several = 1;
+sparse_array<uintptr_t> registrars;
+sparse_array<uint8_t> reserved_numbers;
+
+void note_registrar(int fd, co_env *env) {
+    uintptr_t *who = registrars.at(static_cast<size_t>(fd)), seen = nobody;
+    if (who && !__atomic_compare_exchange_n(who, &seen, reinterpret_cast<uintptr_t>(env), false,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+        seen != reinterpret_cast<uintptr_t>(env))
+        __atomic_store_n(who, several, __ATOMIC_RELEASE);
+}
+
+fd_entry *find_entry(co_env *env, int fd) {
+    return env && env->event_loop ? env->event_loop->descriptors.find(static_cast<size_t>(fd))
+                                  : nullptr;
+}
+
+fd_entry *make_entry(co_env *env, int fd) {
+    loop *l = fd >= 0 ? loop_of(env) : nullptr;
+    fd_entry *e = l ? l->descriptors.at(static_cast<size_t>(fd)) : nullptr;
+    if (e && !e->initialised) {
+        for (list_head &q : e->queue)
+            q.ring.next = q.ring.prev = &q.ring;
+        e->initialised = true;
+        e->generation = 1;
+    }
+    return e;
+}
+
+// Wakes the first waiter if a try may succeed. It is out of the queue then: fd_wait knows by that
+// whether a wake-up was spent on it.
+void wake_first(fd_entry *e, fd_direction d) {
+    if (!e->may[d])
+        return;
+    if (list_node *n = e->queue[d].pop_front())
+        unpark(CO_CONTAINER(n, coroutine, wait_link));
+}
+
+void wake_all(list_head *queue) {
+    while (list_node *n = queue->pop_front())
+        unpark(CO_CONTAINER(n, coroutine, wait_link));
+}
+
+// The number is gone, or means another file from now on.
+void forget_entry(loop *l, fd_entry *e) {
+    if (!e->initialised)
+        return;
+    ++e->generation;
+    if (e->registered)
+        --l->registered;
+    e->registered = false;
+    e->may[fd_read] = e->may[fd_write] = false;
+    e->seen = 0;
+    wake_all(&e->queue[queue_readers]);
+    wake_all(&e->queue[queue_writers]);
+    wake_all(&e->queue[queue_watchers]);
+    wake_pollers(&e->queue[queue_pollers], ~0U);
+}
+
+void tell_env_of_close(co_env *env, void *argument) {
+    int fd = *static_cast<int *>(argument);
+    loop *l = __atomic_load_n(&env->event_loop, __ATOMIC_ACQUIRE);
+    if (!l || env == tls_env)
+        return;
+    epoll_event unused{};
+    sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, &unused); // it may not be registered there
+    {
+        spin_guard guard(&l->closed_lock);
+        bool noted = l->closed.push_back(fd);
+        CO_CHECK(noted, "no memory to tell a thread that descriptor %d is closed", fd);
+    }
+    __atomic_store_n(&l->closed_pending, 1U, __ATOMIC_SEQ_CST);
+    inbox_ring(env);
+}
+
+} // namespace
+
+void abandon_fd_wait(coroutine *co) {
+    if (co->wait_link.linked())
+        co->wait_link.unlink();
+}
+
+int fd_register(co_env *env, int fd, fd_entry **out) {
+    fd_entry *e = make_entry(env, fd);
+    *out = e;
+    if (!e)
+        return fd < 0 ? -EBADF : -ENOMEM;
+    if (CO_LIKELY(e->registered))
+        return 0;
+    loop *l = env->event_loop;
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+    event.data.u64 = uint64_t{e->generation} << 32 | static_cast<uint32_t>(fd);
+    ++l->counts.epoll_calls;
+    sys::word r = sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    if (r == -EEXIST) // closed behind our back while a copy of it lives on: arm it anew
+        r = sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, fd, &event);
+    if (sys::failed(r))
+        return static_cast<int>(r);
+    e->registered = true;
+    e->may[fd_read] = e->may[fd_write] = false; // what is ready now comes as the first edge
+    e->seen = 0;
+    ++l->registered;
+    note_registrar(fd, env);
+    return 0;
+}
+
+bool fd_may(int fd, fd_direction d) {
+    const fd_entry *e = find_entry(tls_env, fd);
+    return !e || !e->registered || e->may[d];
+}
+
+void fd_saw_eagain(int fd, fd_direction d) {
+    if (fd_entry *e = find_entry(tls_env, fd))
+        e->may[d] = false;
+}
+
+void fd_saw_short_read(int fd) {
+    fd_entry *e = find_entry(tls_env, fd);
+    if (e && e->seen == 0)
+        e->may[fd_read] = false;
+}
+
+void fd_done(int fd, fd_direction d) {
+    fd_entry *e = find_entry(tls_env, fd);
+    if (e && e->registered && !e->queue[d].empty())
+        wake_first(e, d);
+}
+
+int fd_wait(const wait_kind &kind, int fd, fd_direction d, int64_t deadline_ns) {
+    co_env *env = current_env();
+    if (!env)
+        return -ENOMEM;
+    coroutine *co = env->running;
+    if (env->event_loop && __atomic_load_n(&env->event_loop->closed_pending, __ATOMIC_ACQUIRE))
+        fd_handle_closed_elsewhere(env);
+    fd_entry *e;
+    if (int error = fd_register(env, fd, &e))
+        return error;
+    if (e->may[d])
+        return 0;
+    uint32_t generation = e->generation;
+    e->queue[d].push_back(&co->wait_link);
+    int r = park(kind, {.fd = fd}, deadline_ns);
+    bool spent = !co->wait_link.linked(); // an edge, or the close, took us out
+    if (!spent)
+        co->wait_link.unlink();
+    if (e->generation != generation)
+        return -EBADF;
+    if (r != 0 && spent)
+        wake_first(e, d); // the wake-up was ours and we go: the next one may use it
+    return r;
+}
+
+int fd_watch(int fd) {
+    co_env *env = current_env();
+    fd_entry *e = env ? make_entry(env, fd) : nullptr;
+    if (!e)
+        return -ENOMEM;
+    note_registrar(fd, env);
+    e->queue[queue_watchers].push_back(&env->running->wait_link);
+    return 0;
+}
+
+// A watcher is taken out of its queue by the close alone.
+bool fd_unwatch() {
+    coroutine *co = tls_env->running;
+    if (!co->wait_link.linked())
+        return true;
+    co->wait_link.unlink();
+    return false;
+}
+
+void fd_forget(int fd) {
+    if (fd < 0)
+        return;
+    uintptr_t *slot = registrars.find(static_cast<size_t>(fd));
+    if (!slot || __atomic_load_n(slot, __ATOMIC_ACQUIRE) == nobody)
+        return;
+    uintptr_t who = __atomic_exchange_n(slot, nobody, __ATOMIC_ACQ_REL);
+    co_env *env = tls_env;
+    if (fd_entry *e = find_entry(env, fd)) {
+        epoll_event unused{};
+        if (e->registered)
+            sys::epoll_ctl(env->event_loop->epoll_fd, EPOLL_CTL_DEL, fd, &unused);
+        forget_entry(env->event_loop, e);
+    }
+    if (who != nobody && who != reinterpret_cast<uintptr_t>(env))
+        for_each_env(tell_env_of_close, &fd);
+}
+
+void fd_handle_closed_elsewhere(co_env *env) {
+    loop *l = env->event_loop;
+    __atomic_store_n(&l->closed_pending, 0U, __ATOMIC_SEQ_CST);
+    spin_guard guard(&l->closed_lock);
+    for (size_t i = 0; i < l->closed.size(); ++i)
+        if (fd_entry *e = find_entry(env, l->closed[i]))
+            forget_entry(l, e);
+    l->closed.clear();
+}
+
+void fd_handle_event(co_env *env, int fd, uint32_t generation, uint32_t events) {
+    fd_entry *e = find_entry(env, fd);
+    if (!e || e->generation != generation || !e->registered)
+        return; // harvested for the number's former owner
+    e->seen |= events & lasting_edges;
+    if (events & read_edges)
+        e->may[fd_read] = true;
+    if (events & write_edges)
+        e->may[fd_write] = true;
+    wake_first(e, fd_read);
+    wake_first(e, fd_write);
+    wake_pollers(&e->queue[queue_pollers], events);
+}
+
+void fd_forget_registrations_after_fork() { registrars.reset(); }
+
+void fd_reserve(int fd, bool reserved) {
+    if (uint8_t *slot = reserved_numbers.at(static_cast<size_t>(fd)))
+        __atomic_store_n(slot, reserved, __ATOMIC_RELEASE);
+}
+
+bool fd_is_reserved(int fd) {
+    const uint8_t *slot = fd < 0 ? nullptr : reserved_numbers.find(static_cast<size_t>(fd));
+    return slot && __atomic_load_n(slot, __ATOMIC_ACQUIRE) != 0;
+}
+
+// The open file moves to another number; the epoll keeps its registrations, and a thread that sleeps
+// in the old number sleeps on, because the file stays open.
+bool fd_vacate(int fd) {
+    if (!fd_is_reserved(fd))
+        return true;
+    struct move {
+        int from, to;
+    } m{fd, -1};
+    sys::word to = sys::fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
+    if (sys::failed(to))
+        to = sys::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (sys::failed(to))
+        return false;
+    m.to = static_cast<int>(to);
+    fd_reserve(m.to, true);
+    for_each_env(
+        [](co_env *env, void *argument) {
+            const move *m_ = static_cast<move *>(argument);
+            loop *l = __atomic_load_n(&env->event_loop, __ATOMIC_ACQUIRE);
+            if (!l)
+                return;
+            int *numbers[] = {&l->epoll_fd, &l->wake_fd};
+            for (int *n : numbers)
+                if (*n == m_->from)
+                    __atomic_store_n(n, m_->to, __ATOMIC_RELEASE);
+            for (loop_source *s = l->sources; s; s = s->next)
+                if (s->fd == m_->from)
+                    __atomic_store_n(&s->fd, m_->to, __ATOMIC_RELEASE);
+        },
+        &m);
+    fd_reserve(fd, false);
+    return true;
+}
+
+size_t fd_registered_count() {
+    co_env *env = tls_env;
+    return env && env->event_loop ? env->event_loop->registered : 0;
+}
+
+} // namespace corun

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The event loop: one per thread, run on the thread's own stack by co_run, co_eventloop, or a wait
+// of that stack. One turn: the coroutines that are ready now, then, when it is time, the wake-ups of
+// other threads, descriptors and deadlines. With nothing ready it sleeps until the next of these; an
+// idle loop wakes for nothing.
+//
+// Fair: coroutines made ready during a turn run in the next, and descriptors and timers are looked
+// at every few turns at the latest, so one that is always ready starves nobody.
+#pragma once
+
+#include "co_routine/base/sparse_array.h"
+#include "co_routine/core/env.h"
+#include "co_routine/loop/timers.h"
+
+namespace corun {
+
+struct uring; // loop/uring.cpp
+
+// Work for the loop itself, where malloc and thread creation are allowed; run once, then forgotten.
+struct loop_task {
+    loop_task *next;
+    void (*run)(co_env *env, loop_task *task);
+};
+void loop_post(co_env *env, loop_task *task); // on env's own thread
+
+// A descriptor of the runtime's own in the loop's epoll, level triggered. It counts as reserved.
+struct loop_source {
+    loop_source *next;
+    int fd;
+    void (*on_ready)(co_env *env, loop_source *source, uint32_t epoll_events);
+};
+int loop_add_source(co_env *env, loop_source *source); // 0 or -errno
+void loop_remove_source(co_env *env, loop_source *source);
+
+// Lists of those who wait on a descriptor; readers and writers also index the readiness cache.
+enum fd_queue : uint8_t { queue_readers, queue_writers, queue_watchers, queue_pollers, fd_queues };
+
+// What a thread knows of a descriptor. All zero: nothing. See loop/fd_events.h for the rules.
+struct fd_entry {
+    list_head queue[fd_queues];
+    uint32_t generation; // of the number: changes when it is closed or replaced
+    bool initialised;
+    bool registered;   // in the epoll
+    bool may[2];       // readiness by direction, meaningful while registered
+    uint32_t seen;     // RDHUP, HUP, ERR, PRI ever seen on it
+};
+
+struct loop_counts {
+    uint64_t wakeups = 0, epoll_calls = 0, cross_wakes = 0, offloads = 0;
+};
+
+struct loop {
+    int epoll_fd = -1;
+    int wake_fd = -1; // eventfd: other threads ring it when the loop sleeps
+    unsigned sleeping = 0; // atomic: 1 while a wake-up must ring
+    bool until_all_ended = false; // co_run: with nobody left there is nothing to sleep for
+    unsigned turns_since_poll = 0;
+    uint64_t polled_at_cycles = 0;
+    timer_heap timers;
+    loop_task *tasks_first = nullptr, *tasks_last = nullptr;
+    sparse_array<fd_entry> descriptors;
+    size_t registered = 0;
+    raw_vector<int> closed; // numbers that other threads closed, under closed_lock
+    unsigned closed_lock = 0;
+    unsigned closed_pending = 0; // atomic
+    loop_source *sources = nullptr;
+    uring *ring = nullptr;
+    loop_counts counts;
+};
+
+// uring.cpp hangs its end and its fork handler in here.
+struct ring_hooks {
+    void (*destroy_ring)(co_env *env) = nullptr;
+    void (*reset_ring_after_fork)(co_env *env) = nullptr;
+};
+extern ring_hooks loop_hooks __attribute__((visibility("hidden")));
+
+// The env's loop, made at first use. nullptr: no memory or no descriptor, errno value in *error.
+loop *loop_of(co_env *env, int *error = nullptr);
+
+// Runs what is ready; sleeps, if nothing is, at most until wake_by_ns.
+void loop_turn(co_env *env, int64_t wake_by_ns);
+
+// Starts a coroutine that never ran: counts it as live.
+inline void count_as_started(co_env *env, coroutine *co) {
+    if (!co->has(flag_started)) {
+        co->set(flag_started);
+        ++env->live;
+    }
+}
+
+// fd_events.cpp: registers fd with env's epoll unless it is. 0 and its entry, or -errno.
+int fd_register(co_env *env, int fd, fd_entry **out);
+// What epoll reported for a descriptor, and numbers that other threads closed.
+void fd_handle_event(co_env *env, int fd, uint32_t generation, uint32_t events);
+void fd_handle_closed_elsewhere(co_env *env);
+void fd_forget_registrations_after_fork();
+void fd_reserve(int fd, bool reserved);
+
+} // namespace corun

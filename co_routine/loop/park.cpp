@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/loop/park.h"
+
+#include "co_routine/core/cancel.h"
+#include "co_routine/core/switch.h"
+#include "co_routine/loop/inbox.h"
+#include "co_routine/loop/loop.h"
+
+#include <cerrno>
+
+namespace corun {
+
+int park(const wait_kind &kind, wait_subject subject, int64_t deadline_ns) {
+    co_env *env = tls_env;
+    coroutine *co = env->running;
+    if (must_leave_waits(co))
+        return -ECANCELED;
+    loop *l = loop_of(env);
+    if (CO_UNLIKELY(!l))
+        return -ENOMEM;
+    if (deadline_ns != no_deadline && !l->timers.add(co, deadline_ns))
+        return -ENOMEM;
+    co->waiting = &kind;
+    co->subject = subject;
+    co->deadline_ns = deadline_ns;
+    co->state = co_state::parked;
+    if (CO_LIKELY(co != &env->root)) {
+        yield_to_caller(env);
+    } else {
+        while (co->state == co_state::parked)
+            loop_turn(env, no_deadline);
+        co->state = co_state::running;
+    }
+    co->waiting = nullptr;
+    if (co->timer_index != no_timer)
+        l->timers.remove(co);
+    if (co->take(flag_timed_out))
+        return -ETIMEDOUT;
+    return must_leave_waits(co) ? -ECANCELED : 0;
+}
+
+void unpark(coroutine *co) {
+    if (co->env != tls_env)
+        inbox_post(co, pending_unpark);
+    else if (co->state == co_state::parked)
+        co->env->make_ready(co);
+}
+
+} // namespace corun
