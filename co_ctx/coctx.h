@@ -95,6 +95,12 @@ COCTX_HIDDEN int coctx_make_regs(void **regs, char *stack_low, size_t stack_size
                                  coctx_pfn_t pfn, const void *s, const void *s1);
 COCTX_HIDDEN void coctx_swap_regs(void **from, void **to);
 
+/* Makes a suspended context, which has run before, call landing first when it is resumed. Returns the
+ * address where it would have gone on: landing must store that in *return_slot before anything
+ * else; when it returns, the context goes on there. There is one landing function in a process. */
+typedef void (*coctx_landing_t)(void **return_slot);
+COCTX_HIDDEN void *coctx_detour(void **regs, coctx_landing_t landing);
+
 /* What a suspended register file holds. sp: the lowest live byte of its stack is *sp; what lies
  * below is free (no red zone: it stopped in a call). pc: where it goes on. fp: the frame pointer
  * register, whatever the compiler used it for. */

@@ -35,19 +35,24 @@ void check_own_thread(const char *function, const coroutine *co) {
                                           : "has resumed another one and waits for it to yield");
 }
 
+[[noreturn]] __attribute__((noinline, cold)) void refuse_yield(const coroutine *co) {
+    misuse("co_yield", co, "was resumed by nobody: there is nobody to yield to");
+}
+
 inline void yield_running(co_env *env, coroutine *co) {
+    constexpr uint16_t rare = flag_wake_permit | flag_cancel;
     if (CO_UNLIKELY(co->caller == nullptr))
-        misuse("co_yield", co, "was resumed by nobody: there is nobody to yield to");
-    if (CO_UNLIKELY(co->has(flag_wake_permit))) {
-        co->clear(flag_wake_permit);
-        env->make_ready(co);
-    } else {
-        co->state = co_state::yielded;
+        refuse_yield(co);
+    co_state next = co_state::yielded;
+    if (CO_UNLIKELY(co->flags & rare)) {
+        leave_wait(co->has(flag_cancel) ? ECANCELED : 0);
+        if (co->take(flag_wake_permit)) {
+            env->make_ready(co);
+            next = co_state::ready;
+        }
     }
+    co->state = next;
     yield_to_caller(env);
-    co->clear(flag_woken);
-    if (CO_UNLIKELY(co->has(flag_cancel)))
-        leave_wait(ECANCELED);
 }
 
 } // namespace
@@ -70,6 +75,7 @@ void co_resume(stCoRoutine_t *co) {
             co->set(flag_started);
             ++env->live;
         }
+        co->clear(flag_woken);
     }
     resume(env, co);
 }

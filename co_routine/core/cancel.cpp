@@ -2,8 +2,10 @@
 #include "co_routine/core/cancel.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/core/switch.h"
 
 #include <dlfcn.h>
+#include <new>
 #include <unwind.h>
 
 // Present in every C++ program; a C program has libgcc_s loaded for it, as glibc does for
@@ -84,6 +86,27 @@ bool prepare_unwinder() {
     return true;
 }
 
+namespace {
+
+// A yield has nothing to do after its switch, not even to look whether it was cancelled meanwhile:
+// one that is found suspended in a yield is sent here first.
+void on_resumed_cancelled(void **return_slot) {
+    coroutine *co = tls_env->running;
+    *return_slot = co->wait_slot;
+    co->wait_slot = nullptr;
+    if (must_leave_waits(co) && !co->has(flag_cancel_errno)) {
+        san_arrive(co);
+        unwind_running();
+    }
+}
+
+bool is_suspended_in_yield(const coroutine *co) {
+    return co->has(flag_ran) && !co->waiting &&
+           (co->state == co_state::yielded || co->state == co_state::ready);
+}
+
+} // namespace
+
 int request_cancel(coroutine *co) {
     co_env *env = co->env;
     if (co->has(flag_root))
@@ -95,6 +118,8 @@ int request_cancel(coroutine *co) {
     if (!prepare_unwinder() && !co->has(flag_cancel_errno))
         return ENOTSUP;
     co->set(flag_cancel);
+    if (is_suspended_in_yield(co))
+        co->wait_slot = coctx_detour(co->regs, on_resumed_cancelled);
     if (co->state == co_state::fresh) {
         co->state = co_state::ended;
         co->result = CO_CANCELED;
@@ -110,10 +135,15 @@ int request_cancel(coroutine *co) {
 void unwind_running() {
     coroutine *co = tls_env->running;
     co->set(flag_unwinding);
-    _Unwind_Exception exception{};
-    exception.exception_class = cancel_class;
-    exception.exception_cleanup = on_swallowed;
-    forced_unwind(&exception, on_frame, nullptr);
+    // Not on this stack: the destructors that run write over the frames that are gone.
+    co_extra *extra = extra_of(co);
+    static_assert(sizeof(_Unwind_Exception) <= sizeof extra->unwind_exception);
+    if (extra) {
+        auto *exception = new (extra->unwind_exception) _Unwind_Exception{};
+        exception->exception_class = cancel_class;
+        exception->exception_cleanup = on_swallowed;
+        forced_unwind(exception, on_frame, nullptr);
+    }
     end_cancelled(true); // a frame without unwind data: what lies above it cannot be unwound
 }
 

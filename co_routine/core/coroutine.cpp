@@ -196,6 +196,7 @@ void free_coroutine(coroutine *co) {
 void *coroutine_entry(void *self, void *) {
     coroutine *co = static_cast<coroutine *>(self);
     san_arrive(co);
+    co->set(flag_ran);
     if (co->has(flag_cancel)) // cancelled before its first turn
         end_running(CO_CANCELED);
     end_running(co->entry(co->arg));

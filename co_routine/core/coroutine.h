@@ -62,6 +62,7 @@ enum co_flag : uint16_t {
     flag_unwinding = 1 << 11,     // the end is under way: no second one begins
     flag_shared_wait = 1 << 12,   // waits for a grant as a reader (rwlock)
     flag_woken = 1 << 13,         // ready because of a co_wake it has not answered yet
+    flag_ran = 1 << 14,           // its entry function has begun
 };
 
 // Bits of coroutine::pending: what other threads ask for.
@@ -135,6 +136,7 @@ struct co_extra {
     char name[64] = {};
     list_head joiners;            // linked by wait_link
     local_tables *locals = nullptr; // see core/locals.h
+    alignas(16) unsigned char unwind_exception[64]; // of a cancel: frames that go must not bury it
 };
 // The coroutine's, made if need be; nullptr: no memory.
 co_extra *extra_of(coroutine *co);

@@ -15,7 +15,7 @@ extern "C" __attribute__((weak)) void *__cxa_get_globals();
 
 namespace corun {
 
-thread_local co_env *tls_env;
+constinit thread_local co_env *tls_env;
 env_hooks installed_env_hooks;
 
 namespace {

@@ -62,7 +62,7 @@ struct co_env {
 
 // The calling thread's; env_or_null never makes one. Initial-exec: one load, and no call into the
 // dynamic linker, which would allocate.
-extern thread_local co_env *tls_env __attribute__((visibility("hidden")));
+extern constinit thread_local co_env *tls_env __attribute__((visibility("hidden")));
 inline co_env *env_or_null() { return tls_env; }
 co_env *make_env(); // nullptr: no memory
 inline co_env *current_env() { return CO_LIKELY(tls_env != nullptr) ? tls_env : make_env(); }

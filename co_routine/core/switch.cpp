@@ -74,17 +74,19 @@ void switch_to_absent(co_env *env, void **leaver_regs, coroutine *from, shared_s
                       coroutine *to) {
     if (standing_on != to->tenancy.home) {
         bring_in(env, to);
-        san_leave(from, to);
-        coctx_swap_regs(leaver_regs, to->regs);
-        return;
+    } else {
+        env->courier_to = to;
+        to = courier_of(env);
     }
-    env->courier_to = to;
-    coroutine *courier = courier_of(env);
-    san_leave(from, courier);
-    coctx_swap_regs(leaver_regs, courier->regs);
+    san_leave(from, to);
+    coctx_swap_regs(leaver_regs, to->regs);
+#if CO_SANITIZED
+    san_arrive(from);
+#endif
 }
 
 void switch_for_good(co_env *env, shared_stack *standing_on, coroutine *to) {
+    mark_running(to);
     env->running = to;
     ++env->counts.switches;
     *env->errno_at = to->saved_errno;

@@ -143,12 +143,10 @@ void co_yield_now() {
             loop_turn(env, now_ns());
         return;
     }
-    if (!must_leave_waits(co)) {
-        env->make_ready(co);
-        yield_to_caller(env);
-    }
     if (CO_UNLIKELY(co->has(flag_cancel)))
-        leave_wait(ECANCELED);
+        leave_wait(must_leave_waits(co) ? ECANCELED : 0);
+    env->make_ready(co);
+    yield_to_caller(env);
 }
 
 int co_sleep_ms(long ms) {

@@ -232,6 +232,7 @@ void loop_turn(co_env *env, int64_t wake_by_ns) {
         // As resume() does, but the root keeps its own state: it may be parked, and this loop its
         // way of waiting.
         co->caller = &env->root;
+        co->clear(flag_woken);
         co->state = co_state::running;
         switch_to(env, &env->root, co);
     }
