@@ -72,6 +72,7 @@ int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
             env->slab.release(co, sizeof(coroutine));
             return ENOMEM;
         }
+        san_unpoison(range.low, range.bytes());
         co->stack_low = range.low;
         co->pool = group->range_pool;
     }
@@ -173,6 +174,8 @@ void free_coroutine(coroutine *co) {
     if (co->state != co_state::ended) {
         if (co->waiting && co->waiting->abandon)
             co->waiting->abandon(co);
+        if (co->timer_index != no_timer)
+            installed_env_hooks.drop_timer(co);
         if (co->has(flag_started))
             --env->live;
     }

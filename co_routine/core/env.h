@@ -80,6 +80,7 @@ void for_each_env(void (*f)(co_env *env, void *arg), void *arg);
 struct env_hooks {
     void (*destroy_loop)(co_env *env) = nullptr;
     void (*reset_loop_after_fork)(co_env *env) = nullptr;
+    void (*drop_timer)(coroutine *co) = nullptr; // of one that is freed while it waits
 };
 extern env_hooks installed_env_hooks __attribute__((visibility("hidden")));
 

@@ -35,10 +35,13 @@ void bring_in(co_env *env, coroutine *to) {
     shared_stack *home = to->tenancy.home;
     if (home->occupant)
         take_out(env, home->occupant);
-    if (has_own_range(to))
+    if (has_own_range(to)) {
         sys::mprotect(to->stack_low, to->pool->stack_bytes(), PROT_READ | PROT_WRITE);
-    else
+    } else {
+        // Red zones of the former occupant's frames, below what comes back with its own.
+        san_unpoison(home->low, static_cast<size_t>(home->high - home->low));
         restore_live_bytes(&to->tenancy, home->high, &env->copies);
+    }
     home->occupant = to;
 }
 

@@ -9,12 +9,11 @@
 #include <fcntl.h>
 #include <initializer_list>
 #include <new>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 
 namespace corun {
-
-ring_hooks loop_hooks;
 
 namespace {
 
@@ -199,6 +198,8 @@ void poll_once(co_env *env, loop *l, int64_t timeout_ns) {
     }
 }
 
+void drop_timer(coroutine *co) { co->env->event_loop->timers.remove(co); }
+
 } // namespace
 
 loop *loop_of(co_env *env, int *error) {
@@ -216,7 +217,10 @@ loop *loop_of(co_env *env, int *error) {
             *error = failure;
         return nullptr;
     }
-    installed_env_hooks = {destroy_loop, reset_after_fork};
+    static pthread_once_t installed = PTHREAD_ONCE_INIT; // threads that race here write one by one
+    pthread_once(&installed, [] {
+        installed_env_hooks = {destroy_loop, reset_after_fork, drop_timer};
+    });
     __atomic_store_n(&env->event_loop, l, __ATOMIC_RELEASE);
     return l;
 }

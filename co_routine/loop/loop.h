@@ -68,12 +68,12 @@ struct loop {
     loop_counts counts;
 };
 
-// uring.cpp hangs its end and its fork handler in here.
+// The end and the fork handler of l->ring: uring.cpp's.
 struct ring_hooks {
     void (*destroy_ring)(co_env *env) = nullptr;
     void (*reset_ring_after_fork)(co_env *env) = nullptr;
 };
-extern ring_hooks loop_hooks __attribute__((visibility("hidden")));
+extern const ring_hooks loop_hooks __attribute__((visibility("hidden")));
 
 // The env's loop, made at first use. nullptr: no memory or no descriptor, errno value in *error.
 loop *loop_of(co_env *env, int *error = nullptr);
