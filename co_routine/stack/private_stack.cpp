@@ -73,11 +73,11 @@ guard_kind probe_guard_kind() {
 } // namespace
 
 guard_kind kernel_guard_kind() {
-    static guard_kind kind;
-    guard_kind seen = __atomic_load_n(&kind, __ATOMIC_RELAXED);
+    static uint8_t kind; // atomic: a guard_kind
+    auto seen = static_cast<guard_kind>(__atomic_load_n(&kind, __ATOMIC_RELAXED));
     if (seen == guard_kind::unknown) {
         seen = probe_guard_kind();
-        __atomic_store_n(&kind, seen, __ATOMIC_RELAXED);
+        __atomic_store_n(&kind, static_cast<uint8_t>(seen), __ATOMIC_RELAXED);
     }
     return seen;
 }
