@@ -36,8 +36,9 @@ public:
     size_t held_bytes() const { return held_bytes_; } // handed out now
     void destroy();                                   // unmaps everything, blocks in use included
 
-private:
     static constexpr size_t small_limit = 4096, small_step = 16;
+
+private:
     static constexpr size_t medium_limit = 32768, medium_step = 512;
     static constexpr size_t small_slab = 64 * 1024, medium_slab = 512 * 1024;
     static constexpr unsigned small_classes = small_limit / small_step;

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+# corun: build, test, install. `make help` lists the targets, CONTRIBUTING.md the rules.
+#
+# There are no file lists: a file added to a room is in the library, a new tests/<dir> with
+# *_test.cpp in it is a suite, each example/*.{c,cpp} and perf/*.cpp is a program.
+# Everything made stands in build/$(ARCH)[-$(SAN)]. Another compiler wants another BUILD.
+
+ARCH    ?= x86_64
+SAN     ?=
+BUILD   ?= build
+PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+VERSION := 0.1.0
+
+B := $(BUILD)/$(ARCH)$(SAN:%=-%)
+
+ifeq ($(filter x86_64 i386,$(ARCH)),)
+$(error ARCH is x86_64 or i386, not '$(ARCH)')
+endif
+ifneq ($(SAN),$(filter address undefined thread,$(SAN)))
+$(error SAN is address, undefined, thread or empty, not '$(SAN)')
+endif
+
+# ---- Flags ---------------------------------------------------------------------------------------
+
+# SSE2 on i386: coctx keeps MXCSR, and doubles then behave as on x86_64.
+arch_x86_64 := -m64
+arch_i386   := -m32 -msse2
+ARCHFLAGS   := $(arch_$(ARCH))
+
+# Shipped objects are what the plain runs test. Under SAN= every check is on (base/check.h).
+ifeq ($(SAN),)
+MODE := -O2 -g
+else
+MODE := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) -DCO_CHECK_LEVEL=2
+MODE += $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
+endif
+
+# The public headers are installed flat, so they include each other by bare name.
+COMMON   := $(ARCHFLAGS) $(MODE) -pthread -D_GNU_SOURCE -I. -Ico_routine -Ico_ctx -MMD -MP
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Werror
+
+# hidden: what a public header declares between its visibility pragmas is exported, nothing else.
+# initial-exec: a thread-local costs one load. No stack protector: a frame may end on another
+# thread pointer than it began on, where another canary stands. No fortify: the library is what
+# defines __read_chk and its like.
+LIBFLAGS := -std=c++20 -fPIC -fno-exceptions -fno-rtti -fvisibility=hidden \
+            -ftls-model=initial-exec -fasynchronous-unwind-tables -fcf-protection=branch \
+            -fno-stack-protector -U_FORTIFY_SOURCE
+SOFLAGS  := -shared -static-libgcc -Wl,-soname,libcorun.so.1 -Wl,-z,defs -Wl,-z,now -Wl,-z,relro \
+            -Wl,-z,text -Wl,-z,noexecstack -Wl,-Bsymbolic-functions -Wl,--as-needed
+# gcc 12 sees overlapping copies in std::string where there are none (its bug 105651).
+CXXSTD   := -std=c++20 -Wno-restrict
+LIBS     := -pthread -ldl
+
+# ---- What there is -------------------------------------------------------------------------------
+
+find      = $(sort $(shell find $1 -type f 2>/dev/null))
+to_obj    = $(addprefix $(B)/obj/,$(addsuffix .o,$(basename $1)))
+
+launcher  := $(wildcard co_hook/corun.cpp)
+lib_src   := $(filter-out $(launcher), $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.cpp co_ctx/$(ARCH)/*.S) \
+             $(filter %.cpp %.S,$(call find,co_routine co_hook)))
+headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp)
+manpages  := $(wildcard man/*.1 man/*.3)
+
+test_src  := $(filter %_test.cpp %_test.c %_test.S,$(call find,$(wildcard tests/*/)))
+suites    := $(sort $(foreach f,$(test_src),$(word 2,$(subst /, ,$f))))
+support   := $(call to_obj,$(wildcard tests/support/*.cpp))
+progs     := $(filter %_prog.c %_prog.cpp,$(call find,$(wildcard tests/*/)))
+
+libs        := $(B)/libcorun.a $(B)/libcorun.so
+suite_bins  := $(suites:%=$(B)/tests/%_test)
+prog_bins   := $(addprefix $(B)/,$(basename $(progs)))
+example_bins:= $(addprefix $(B)/,$(basename $(wildcard example/*.c example/*.cpp)))
+perf_parts  := $(foreach f,$(basename $(wildcard perf/*.cpp)),$(if $(wildcard $f.h),$f))
+perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcard perf/*.cpp))))
+
+# ---- Targets -------------------------------------------------------------------------------------
+
+.DEFAULT_GOAL := all
+.PHONY: all tests test test-i386 test-deps soak demo examples perf lint tidy format install uninstall clean \
+        help list-suites list-environment
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+all: $(libs) $(if $(launcher),$(B)/corun)      ## the library, static and shared
+examples: $(example_bins)                      ## example/*, linked with libcorun.a
+perf: $(perf_bins)                             ## the benchmarks in perf/
+tests: all examples $(suite_bins) $(prog_bins) ## build what `make test` runs
+
+# ---- How it is made ------------------------------------------------------------------------------
+
+Q   := $(if $(V),,@)
+say  = @mkdir -p $(@D)$(if $(V),,; echo '  $1 $(or $2,$<)')
+
+$(B)/obj/%.o: %.S Makefile
+	$(call say,AS )
+	$(Q)$(CC) $(COMMON) -fcf-protection=branch -c $< -o $@
+
+$(B)/obj/co_%.o: co_%.cpp Makefile
+	$(call say,CXX)
+	$(Q)$(CXX) $(COMMON) $(WARNINGS) $(LIBFLAGS) $(CXXFLAGS) -c $< -o $@
+
+$(B)/obj/tests/%.o: tests/%.cpp Makefile
+	$(call say,CXX)
+	$(Q)$(CXX) $(COMMON) $(WARNINGS) $(CXXSTD) -isystem $(GTEST)/include $(CXXFLAGS) -c $< -o $@
+
+$(B)/obj/%.o: %.cpp Makefile
+	$(call say,CXX)
+	$(Q)$(CXX) $(COMMON) $(WARNINGS) $(CXXSTD) $(perf_flags) $(CXXFLAGS) -c $< -o $@
+
+$(B)/obj/%.o: %.c Makefile
+	$(call say,CC )
+	$(Q)$(CC) $(COMMON) $(WARNINGS) $(CFLAGS) -c $< -o $@
+
+# q, not r: two rooms may have a file of the same name, and r keeps the last one only.
+$(B)/libcorun.a: $(call to_obj,$(lib_src))
+	$(call say,AR ,$@)
+	$(Q)rm -f $@ && $(AR) qcs $@ $^
+
+# Linked by the C driver: the library needs libc.so.6 and no C++ run time.
+$(B)/libcorun.so: $(call to_obj,$(lib_src))
+	$(call say,LD ,$@)
+	$(Q)$(CC) $(ARCHFLAGS) $(MODE) $(SOFLAGS) -o $@ $^ -ldl
+	$(Q)ln -sf $(@F) $@.1
+
+$(B)/corun: $(call to_obj,$(launcher))
+	$(call say,LD ,$@)
+	$(Q)$(CC) $(ARCHFLAGS) $(MODE) -static-libgcc -o $@ $^
+
+# A C example is linked by the C driver too: it shows that libcorun.a asks for no C++.
+$(B)/example/%: $(B)/obj/example/%.o $(B)/libcorun.a
+	$(call say,LD ,$@)
+	$(Q)$(if $(wildcard example/$*.c),$(CC),$(CXX)) $(ARCHFLAGS) $(MODE) -o $@ $^ $(LIBS)
+
+# A perf/x.cpp with an x.h beside it is a part of every program there, not a program. Boost is the
+# competitor in the switch benchmark, where it is installed.
+perf_flags := $(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/boost/context/detail/fcontext.hpp),-DHAVE_BOOST_CONTEXT)
+perf_libs  := $(if $(perf_flags),-lboost_context)
+$(B)/perf/%: $(B)/obj/perf/%.o $(perf_parts:%=$(B)/obj/%.o) $(B)/libcorun.a
+	$(call say,LD ,$@)
+	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -o $@ $^ -Wl,--as-needed $(perf_libs) $(LIBS)
+
+# perf/echo_*: the baselines and the load make the kernel's own calls; with corun linked in, their
+# recv and send would pass through the hooks. (They check that themselves.)
+$(B)/perf/echo_%: $(B)/obj/perf/echo_%.o
+	$(call say,LD ,$@)
+	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -o $@ $^ $(LIBS)
+
+# A *_prog is a program that knows nothing of corun: tests put the library in front of it.
+$(B)/tests/%_prog: $(B)/obj/tests/%_prog.o
+	$(call say,LD ,$@)
+	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -o $@ $^ $(LIBS)
+
+# GoogleTest is built from Debian's sources: so it comes for i386 and with each sanitizer.
+GTEST ?= /usr/src/googletest/googletest
+$(B)/libgtest.a: $(GTEST)/src/gtest-all.cc $(GTEST)/src/gtest_main.cc
+	$(call say,GTEST,$@)
+	$(Q)for f in $^; do $(CXX) $(ARCHFLAGS) $(MODE) -O1 -w -pthread $(CXXSTD) -I$(GTEST)/include \
+	    -I$(GTEST) -c $$f -o $(B)/$$(basename $$f .cc).o || exit; done
+	$(Q)rm -f $@ && $(AR) qcs $@ $(B)/gtest-all.o $(B)/gtest_main.o
+
+# tests/<suite>/**/*_test.* and tests/support/*.cpp become $(B)/tests/<suite>_test.
+define suite_rule
+$(B)/tests/$1_test: $(call to_obj,$(filter tests/$1/%,$(test_src))) $(support) $(B)/libgtest.a $(B)/libcorun.a
+	$$(call say,LD ,$$@)
+	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -o $$@ $$^ $(LIBS)
+endef
+$(foreach s,$(suites),$(eval $(call suite_rule,$s)))
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+# ---- Tests ---------------------------------------------------------------------------------------
+
+# Everything, or with ARCH=, SAN= or SUITES="loop sync" on the command line that part only.
+only := $(strip $(foreach v,ARCH SAN SUITES,$(if $(filter command,$(origin $v)),$v)))
+# Under SAN=thread what crosses threads; suite:gtest-filter names a part of one.
+TSAN_SUITES ?= $(filter thread%,$(suites)) loop sync stress
+export ARCH SAN BUILD B CC CXX AR ARCHFLAGS TSAN_SUITES
+
+test: test-deps                                ## all suites, every ARCH and SAN (or the one given)
+	@tests/support/run_suites $(if $(only),--arch '$(ARCH)' --san '$(SAN)' --suites '$(SUITES)')
+
+test-i386:                                     ## the suites for i386
+	@$(MAKE) --no-print-directory test ARCH=i386
+
+test-deps:                                     ## install or name what the tests need
+	@tests/support/test_deps
+
+soak:                                          ## the stress suite for SOAK_MINUTES (10)
+	@tests/support/run_suites --arch '$(ARCH)' --san '$(SAN)' --soak $(or $(SOAK_MINUTES),10)
+
+lint: all                                      ## the laws, the headers, the format, the symbols
+	@LIBFLAGS='$(LIBFLAGS)' tests/lint/run
+
+tidy: $(patsubst %.cpp,$(B)/tidy/%.ok,$(filter %.cpp,$(lib_src)))  ## clang-tidy (a part of lint)
+
+$(B)/tidy/%.ok: %.cpp $(B)/obj/%.o .clang-tidy
+	$(call say,TIDY)
+	$(Q)clang-tidy --quiet $< -- $(filter-out -M%,$(COMMON)) $(LIBFLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+format:                                        ## clang-format over everything
+	@find $(wildcard co_ctx co_routine co_hook tests example perf) -name '*.h' ! -name asm.h -o -name '*.hpp' \
+	    -o -name '*.c' -o -name '*.cpp' | xargs clang-format -i
+
+demo:                                          ## 10,000 connections, checked byte by byte
+	@command -v $(CXX) >/dev/null || tests/support/test_deps
+	@$(MAKE) --no-print-directory -j$(shell nproc) all examples perf
+	@$(B)/perf/demo
+
+# For tests/support/run_suites.
+list-suites:
+	@echo $(suites)
+list-environment:
+	@printf '%s\n' 'ARCHFLAGS=$(ARCHFLAGS)' 'CC=$(CC)' 'CXX=$(CXX)'
+
+# ---- Install -------------------------------------------------------------------------------------
+
+dest := $(DESTDIR)$(PREFIX)
+libdest := $(DESTDIR)$(LIBDIR)
+
+install: all                                   ## to $(DESTDIR)$(PREFIX)
+	install -d $(dest)/include/corun $(libdest)/pkgconfig $(addprefix $(dest)/share/man/man,1 3)
+	install -m 644 $(headers) $(dest)/include/corun
+	install -m 644 $(B)/libcorun.a $(libdest)
+	install -m 755 $(B)/libcorun.so $(libdest)/libcorun.so.1
+	ln -sf libcorun.so.1 $(libdest)/libcorun.so
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' corun.pc.in \
+	    > $(libdest)/pkgconfig/corun.pc
+	$(foreach m,$(manpages),install -m 644 $m $(dest)/share/man/man$(subst .,,$(suffix $m));)
+	$(if $(launcher),install -d $(dest)/bin && install -m 755 $(B)/corun $(dest)/bin)
+
+uninstall:                                     ## what install put there, nothing else
+	rm -f $(addprefix $(dest)/include/corun/,$(notdir $(headers))) \
+	    $(addprefix $(libdest)/,libcorun.a libcorun.so.1 libcorun.so pkgconfig/corun.pc) \
+	    $(foreach m,$(manpages),$(dest)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m)) \
+	    $(if $(launcher),$(dest)/bin/corun)
+	-rmdir $(dest)/include/corun
+
+clean:                                         ## removes $(BUILD)
+	rm -rf $(BUILD)
+
+help:                                          ## this list
+	@awk -F ': .*## |:  *## ' '/^[a-z0-9-]+:.*## / { split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2 }' \
+	    Makefile
+	@echo '  ARCH=x86_64|i386  SAN=address|undefined|thread  V=1  PREFIX= DESTDIR= BUILD= CXX= SUITES='

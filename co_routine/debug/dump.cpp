@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/debug/dump.h"
+
+#include "co_routine/base/clock.h"
+#include "co_routine/base/raw_sys.h"
+#include "co_routine/debug/backtrace.h"
+#include "co_routine/debug/stack_use.h"
+#include "co_routine/debug/unwinder.h"
+
+#include <cerrno>
+
+namespace corun {
+namespace {
+
+constexpr int frames_shown = 32;
+constexpr unsigned line_bytes = 512;
+
+const char *name_or_null(const coroutine *co) {
+    return co->extra && co->extra->name[0] ? co->extra->name : nullptr;
+}
+
+// A line being put together; what does not fit is dropped.
+struct text {
+    char *at;
+    unsigned size, length = 0;
+
+    template <class... Args> void add(const char *format, Args... args) {
+        length += format_line(at + length, size - length, format, args...);
+    }
+};
+
+void add_wait(text &out, const coroutine *co) {
+    if (co->state != co_state::parked || !co->waiting)
+        return;
+    const wait_kind *kind = co->waiting;
+    if (kind->subject_is_fd)
+        out.add(" in %s (fd %ld)", kind->call, static_cast<long>(co->subject.fd));
+    else if (co->subject.object)
+        out.add(" in %s (%p)", kind->call, co->subject.object);
+    else
+        out.add(" in %s", kind->call);
+    if (co->deadline_ns == no_deadline)
+        return;
+    int64_t left = co->deadline_ns - now_ns();
+    out.add(", %lld ms left", static_cast<long long>(left > 0 ? left / ns_per_ms : 0));
+}
+
+void add_stack(text &out, const coroutine *co) {
+    size_t used = high_water_of(co);
+    if (!co->tenancy.home)
+        out.add("; private stack %zu bytes, %zu used", co->pool->stack_bytes(), used);
+    else if (stack_is_in_place(co))
+        out.add("; shared stack %zu bytes, in place, %zu used at most",
+                co->tenancy.home->group->stack_bytes, used);
+    else
+        out.add("; shared stack %zu bytes, %u saved, %zu used at most",
+                co->tenancy.home->group->stack_bytes, co->tenancy.saved_bytes, used);
+}
+
+// All of it, or -errno.
+int write_all(int fd, const char *from, size_t bytes) {
+    while (bytes > 0) {
+        sys::word n = sys::write(fd, from, bytes);
+        if (n == -EINTR)
+            continue;
+        if (n == -EAGAIN) { // somebody's non-blocking descriptor: wait for room, here
+            pollfd room{fd, POLLOUT, 0};
+            sys::ppoll(&room, 1, nullptr, nullptr);
+            continue;
+        }
+        if (sys::failed(n))
+            return static_cast<int>(n);
+        from += n;
+        bytes -= static_cast<size_t>(n);
+    }
+    return 0;
+}
+
+int write_frames(int fd, coroutine *co) {
+    void *pcs[frames_shown];
+    char line[line_bytes];
+    int n = co_backtrace(co, pcs, frames_shown);
+    if (n < 0) {
+        static const char out_of_reach[] = "    (its stack is copied out)\n";
+        return write_all(fd, out_of_reach, sizeof out_of_reach - 1);
+    }
+    for (int i = 0; i < n; ++i) {
+        line[0] = line[1] = line[2] = line[3] = ' ';
+        unsigned length = 4 + format_frame(line + 4, sizeof line - 5, i, pcs[i], false);
+        line[length++] = '\n';
+        if (int error = write_all(fd, line, length))
+            return error;
+    }
+    return 0;
+}
+
+} // namespace
+
+unsigned describe(char *out, unsigned size, const coroutine *co) {
+    if (co->has(flag_root))
+        return format_line(out, size, "the thread's own stack");
+    if (const char *name = name_or_null(co))
+        return format_line(out, size, "coroutine '%s' (#%u)", name, co->id);
+    return format_line(out, size, "coroutine #%u", co->id);
+}
+
+unsigned format_coroutine(char *out, unsigned size, const coroutine *co) {
+    text line{out, size - 1};
+    line.add("#%u ", co->id);
+    if (const char *name = name_or_null(co))
+        line.add("'%s' ", name);
+    line.add("%s", state_name(co->state));
+    if (co->caller && !co->caller->has(flag_root))
+        line.add(" (resumed by #%u)", co->caller->id);
+    add_wait(line, co);
+    add_stack(line, co);
+    out[line.length++] = '\n';
+    out[line.length] = '\0';
+    return line.length;
+}
+
+} // namespace corun
+
+using namespace corun;
+
+int co_dump(int fd, unsigned flags) {
+    if (flags & ~static_cast<unsigned>(CO_DUMP_STACKS)) {
+        errno = EINVAL;
+        return -1;
+    }
+    co_env *env = env_or_null();
+    if (flags & CO_DUMP_STACKS)
+        prepare_backtraces(); // before the walk: it may make a coroutine for a moment
+    int lines = 0;
+    for (size_t i = 0; env && i < env->all.size(); ++i) {
+        coroutine *co = env->all[i];
+        if (co->has(flag_doomed))
+            continue;
+        char line[line_bytes];
+        int error = write_all(fd, line, format_coroutine(line, sizeof line, co));
+        if (error == 0 && (flags & CO_DUMP_STACKS))
+            error = write_frames(fd, co);
+        if (error != 0) {
+            errno = -error;
+            return -1;
+        }
+        ++lines;
+    }
+    return lines;
+}

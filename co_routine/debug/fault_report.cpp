@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/debug/fault_report.h"
+
+#include "co_routine/base/check.h"
+#include "co_routine/base/raw_sys.h"
+#include "co_routine/debug/dump.h"
+#include "co_routine/debug/stack_use.h"
+
+namespace corun {
+namespace {
+
+// A pointer or a frame may lie far below the guard, but not farther than the largest stack.
+constexpr uintptr_t farthest_jump = uintptr_t{1} << 30;
+
+constexpr unsigned description_bytes = 100;
+
+struct found_stack {
+    stack_range range;
+    bool in_guard;
+    explicit operator bool() const { return range.low != nullptr; }
+};
+
+uintptr_t as_number(const void *p) { return reinterpret_cast<uintptr_t>(p); }
+
+found_stack find_stack(const co_env *env, uintptr_t address) {
+    for (size_t i = 0; i < env->pools.size(); ++i)
+        if (stack_range r = env->pools[i]->find(address); r.low)
+            return {r, address < as_number(r.low)};
+    return {};
+}
+
+// Who stands on the stack that begins at low; nullptr: nobody.
+coroutine *owner_of(co_env *env, const char *low) {
+    if (env->running->low_end() == low)
+        return env->running;
+    for (size_t i = 0; i < env->all.size(); ++i)
+        if (env->all[i]->stack_low == low)
+            return env->all[i];
+    for (size_t i = 0; i < env->shared.size(); ++i)
+        for (int k = 0; k < env->shared[i]->count; ++k)
+            if (env->shared[i]->stacks[k].low == low)
+                return env->shared[i]->stacks[k].occupant;
+    return nullptr;
+}
+
+size_t stack_bytes_of(const coroutine *co) {
+    return co->tenancy.home ? co->tenancy.home->group->stack_bytes : co->pool->stack_bytes();
+}
+
+void say_overflow(const coroutine *co, uintptr_t address) {
+    char who[description_bytes] = "";
+    if (co->env->running != co) // else the line names it anyway
+        describe(who, sizeof who, co);
+    warn("%s%sstack overflow: its %s stack has %zu bytes, %zu of them used; %p was touched, %zu "
+         "bytes below the end; raise %s",
+         who, *who ? ": " : "", co->tenancy.home ? "shared" : "private", stack_bytes_of(co),
+         bytes_ever_used(co->low_end(), co->high_end()), reinterpret_cast<void *>(address),
+         static_cast<size_t>(as_number(co->low_end()) - address),
+         co->tenancy.home ? "the size given to co_alloc_sharestack" : "attr.stack_size");
+}
+
+// The stack pointer has left the stack of the running coroutine at its lower end: whatever was
+// touched there, in the guard or beyond a guard that a large frame has jumped over.
+bool ran_off(const coroutine *co, uintptr_t address, uintptr_t sp) {
+    uintptr_t low = as_number(co->low_end());
+    return !co->has(flag_root) && sp < low && low - sp < farthest_jump && address < low &&
+           address + page_size >= sp;
+}
+
+bool report_overflow(co_env *env, uintptr_t address, uintptr_t sp) {
+    if (ran_off(env->running, address, sp)) {
+        say_overflow(env->running, address);
+        return true;
+    }
+    found_stack at = find_stack(env, address);
+    if (!at || !at.in_guard)
+        return false;
+    coroutine *owner = owner_of(env, at.range.low);
+    // A probe or a push touches the guard before the stack pointer gets there; and in the middle of
+    // a switch the leaver is not the running one any more.
+    if (owner && sp <= as_number(at.range.high) && sp + farthest_jump > address &&
+        (sp >= as_number(at.range.low) || owner == env->running)) {
+        say_overflow(owner, address);
+        return true;
+    }
+    char whose[description_bytes] = "nobody";
+    if (owner)
+        describe(whose, sizeof whose, owner);
+    warn("touched %p in the guard below the stack of %s: a pointer that is off, not an overflow",
+         reinterpret_cast<void *>(address), whose);
+    return true;
+}
+
+// CO_DEBUG_STACKS: the range of a tenant that is out.
+bool report_touch_of_absent(co_env *env, uintptr_t address) {
+    found_stack at = find_stack(env, address);
+    if (!at || at.in_guard)
+        return false;
+    coroutine *owner = owner_of(env, at.range.low);
+    if (!owner || !owner->tenancy.home || !owner->pool || owner->tenancy.home->occupant == owner)
+        return false;
+    char whose[description_bytes], who[description_bytes] = "";
+    describe(whose, sizeof whose, owner);
+    if (env->running->has(flag_root)) // else the line begins with its name
+        describe(who, sizeof who, env->running);
+    warn("%s%stouched %p on the stack of %s, which is out (%zu bytes below the top of its shared "
+         "stack); pass a copy, or put what is shared on the heap",
+         who, *who ? " " : "", reinterpret_cast<void *>(address), whose,
+         static_cast<size_t>(as_number(at.range.high) - address));
+    return true;
+}
+
+} // namespace
+
+bool report_fault(uintptr_t address, uintptr_t sp) {
+    co_env *env = env_or_null();
+    unsigned flags = env ? debug_flags() : 0;
+    if ((flags & CO_DEBUG_STACKS) && report_touch_of_absent(env, address))
+        return true;
+    return (flags & CO_DEBUG_OVERFLOW) && report_overflow(env, address, sp);
+}
+
+} // namespace corun

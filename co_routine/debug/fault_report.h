@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What CORUN_DEBUG=overflow and =stacks say when a thread faults:
+//
+//     corun: coroutine 'worker' (#3): stack overflow: all of its stack of 131072 bytes is used ...
+//     corun: coroutine 'a' (#1): touched 0x7f.. on the stack of coroutine 'b' (#2), which is out ...
+//
+// core/ calls prepare_debugging before the first coroutine of a thread: with one of the flags on it
+// installs a handler for SIGSEGV and SIGBUS, once for the process, and gives the thread an alternate
+// stack, because the handler cannot run on the stack that is full.
+//
+// Rules
+//  - After the report the program's own disposition is put back and the fault happens again: the
+//    core file, the debugger, the program's handler see it as if we were not there.
+//  - A fault that is none of ours goes on to the program's disposition without a word: its handler
+//    is called with the same arguments and mask (on the alternate stack, if it was on ours), the
+//    default is restored and happens, a signal that somebody sent is sent on.
+//  - A handler that the program installs after its first coroutine replaces ours.
+//  - The handler allocates nothing, takes no lock before the line is written, and looks at the
+//    faulting thread's own env only.
+#pragma once
+
+#include "co_routine/core/env.h"
+
+#include <cstdint>
+
+namespace corun {
+
+// The line is written if the address is one that the flags ask about. sp: the faulting code's.
+bool report_fault(uintptr_t address, uintptr_t sp);
+
+} // namespace corun

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// The signal side of fault_report.h: handler, alternate stacks, what was there before.
+#include "co_routine/base/check.h"
+#include "co_routine/base/raw_sys.h"
+#include "co_routine/debug/backtrace.h"
+#include "co_routine/debug/fault_report.h"
+#include "co_routine/debug/unwinder.h"
+
+#include <csignal>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+namespace corun {
+namespace {
+
+// libunwind and dladdr take about 10 KiB, a frame with all vector registers up to 11 KiB.
+constexpr size_t alternate_stack_bytes = 64 * 1024;
+constexpr int frames_shown = 16;
+
+// The address of our mapping while the thread has it as its alternate stack.
+thread_local char *alternate_stack;
+
+bool installed; // atomic
+struct sigaction previous_segv, previous_bus;
+struct sigaction *previous_of(int signal) {
+    return signal == SIGSEGV ? &previous_segv : &previous_bus;
+}
+
+uintptr_t stack_pointer_of(const ucontext_t *c) {
+#if defined(__x86_64__)
+    return static_cast<uintptr_t>(c->uc_mcontext.gregs[REG_RSP]);
+#else
+    return static_cast<uintptr_t>(c->uc_mcontext.gregs[REG_ESP]);
+#endif
+}
+
+// Only on the stack that is large enough; the line itself is out already, should this fault too.
+void write_frames(ucontext_t *context) {
+    char *here = static_cast<char *>(__builtin_frame_address(0));
+    if (!alternate_stack || here < alternate_stack ||
+        here >= alternate_stack + alternate_stack_bytes)
+        return;
+    void *pcs[frames_shown];
+    walk_request request;
+    request.signal_frame = true;
+    int n = walk_frames(context, request, pcs, frames_shown);
+    for (int i = 0; i < n; ++i) {
+        char line[400] = "corun:   ";
+        unsigned length = 9 + format_frame(line + 9, sizeof line - 10, i, pcs[i], i == 0);
+        line[length++] = '\n';
+        sys::write(2, line, length);
+    }
+}
+
+// A fault that comes from an instruction happens again when the handler returns; one that was sent,
+// or that the kernel reported late, does not and is sent on.
+bool happens_again(int signal, const siginfo_t *info) {
+    return info->si_code > 0 && !(signal == SIGBUS && info->si_code == BUS_MCEERR_AO);
+}
+
+void send_on(int signal, siginfo_t *info) {
+    sys::call(SYS_rt_tgsigqueueinfo, sys::getpid(), sys::gettid(), signal, info);
+}
+
+void pass_on(int signal, siginfo_t *info, void *context) {
+    struct sigaction *was = previous_of(signal);
+    if (was->sa_handler == SIG_IGN && !happens_again(signal, info))
+        return;
+    if (was->sa_handler == SIG_IGN || was->sa_handler == SIG_DFL) {
+        sigaction(signal, was, nullptr);
+        if (!happens_again(signal, info))
+            send_on(signal, info); // blocked here: it arrives when the handler has returned
+        return;
+    }
+    auto handler = *was;
+    if (was->sa_flags & static_cast<int>(SA_RESETHAND))
+        was->sa_handler = SIG_DFL;
+    if (handler.sa_flags & SA_SIGINFO)
+        handler.sa_sigaction(signal, info, context);
+    else
+        handler.sa_handler(signal);
+}
+
+void on_fault(int signal, siginfo_t *info, void *context) {
+    ucontext_t *c = static_cast<ucontext_t *>(context);
+    uintptr_t address = reinterpret_cast<uintptr_t>(info->si_addr);
+    bool of_an_address = info->si_code > 0 && info->si_code != SI_KERNEL;
+    if (!of_an_address || !report_fault(address, stack_pointer_of(c))) {
+        pass_on(signal, info, context);
+        return;
+    }
+    sigaction(SIGSEGV, &previous_segv, nullptr);
+    sigaction(SIGBUS, &previous_bus, nullptr);
+    write_frames(c);
+}
+
+// As the program's own handler would be installed, but for the stack it runs on.
+void install(int signal) {
+    struct sigaction ours {};
+    sigaction(signal, nullptr, previous_of(signal));
+    ours.sa_sigaction = on_fault;
+    ours.sa_mask = previous_of(signal)->sa_mask;
+    ours.sa_flags =
+        SA_SIGINFO | SA_ONSTACK | (previous_of(signal)->sa_flags & (SA_NODEFER | SA_RESTART));
+    sigaction(signal, &ours, nullptr);
+}
+
+// A thread that has an alternate stack keeps it.
+void give_alternate_stack() {
+    stack_t now{};
+    if (alternate_stack || sigaltstack(nullptr, &now) != 0 || !(now.ss_flags & SS_DISABLE))
+        return;
+    sys::word r = sys::mmap_anonymous(alternate_stack_bytes, PROT_READ | PROT_WRITE, MAP_STACK);
+    if (sys::failed(r))
+        return;
+    stack_t ours{};
+    ours.ss_sp = reinterpret_cast<void *>(r);
+    ours.ss_size = alternate_stack_bytes;
+    if (sigaltstack(&ours, nullptr) == 0)
+        alternate_stack = static_cast<char *>(ours.ss_sp);
+    else
+        sys::munmap(ours.ss_sp, alternate_stack_bytes);
+}
+
+} // namespace
+
+void prepare_debugging(co_env *env) {
+    __atomic_store_n(&env->debugging_prepared, true, __ATOMIC_RELAXED);
+    if (debug_flags() == 0)
+        return;
+    prepare_backtraces(); // not in the handler
+    give_alternate_stack();
+    if (!__atomic_exchange_n(&installed, true, __ATOMIC_ACQ_REL)) {
+        install(SIGSEGV);
+        install(SIGBUS);
+    }
+}
+
+void end_debugging(co_env *) {
+    if (!alternate_stack)
+        return;
+    stack_t now{};
+    stack_t none{};
+    none.ss_flags = SS_DISABLE;
+    // Somebody may have put another one in its place.
+    if (sigaltstack(nullptr, &now) == 0 && now.ss_sp == alternate_stack &&
+        sigaltstack(&none, nullptr) != 0)
+        return;
+    sys::munmap(alternate_stack, alternate_stack_bytes);
+    alternate_stack = nullptr;
+}
+
+} // namespace corun

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much of its stack a coroutine has used. Nothing is recorded while it runs: a private stack
+// starts as zero pages, so its lowest byte that is not zero tells. Two cases make the answer too
+// small: the deepest frames held nothing but zeros, or their pages were swapped out to disk.
+//
+// Allocates nothing and makes only raw system calls: usable in a fault handler.
+#pragma once
+
+#include "co_routine/core/env.h"
+
+namespace corun {
+
+// Bytes from the lowest one that is not zero to high; 0 when all are zero. [low, high) is mapped and
+// readable, low is the start of a page.
+size_t bytes_ever_used(const char *low, const char *high);
+
+// Bytes between the stack pointer and the top, now. 0: nothing on it.
+size_t bytes_live(const coroutine *co);
+
+// What co_stack_high_water returns.
+size_t high_water_of(const coroutine *co);
+
+} // namespace corun

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// From registers to return addresses: by libunwind where it is installed, else by frame pointers.
+//
+//     load_libunwind();                                  // once, where there is room: it mallocs
+//     ucontext_t context;
+//     context_of_registers(&context, co->regs);
+//     int n = walk_frames(&context, {.stack = {low, high}}, pcs, 32);
+//
+// libunwind is loaded by dlopen and its header is not needed to build: what is used of it is
+// declared in unwinder.cpp. A walk allocates nothing, takes about 8 KiB of stack with libunwind, and
+// may run in a signal handler once the library is loaded.
+//
+// A coroutine's walk ends before coroutine_entry: the last address lies in the user's own entry
+// function. Only the first frame of a signal context has an exact pc; all others are return
+// addresses, one instruction behind the call.
+#pragma once
+
+#include "co_routine/core/env.h"
+
+#include <ucontext.h>
+
+namespace corun {
+
+// True when libunwind is there now. Tries once; says once what to install when it is missing. Not
+// from a signal handler, and not on a stack without room: dlopen allocates and is deep.
+bool load_libunwind();
+// Whether a first load_libunwind has ended, well or not.
+bool libunwind_was_sought();
+bool libunwind_loaded();
+
+// What a suspended context will have when it goes on, in the form that libunwind wants.
+void context_of_registers(ucontext_t *out, void *const *regs);
+
+struct walk_request {
+    stack_range stack = {};    // frames outside end the walk; low == nullptr: not known
+    void *first_pc = nullptr;  // what stands before this address is left out
+    bool signal_frame = false; // the context is a signal handler's: its pc is exact
+};
+
+// Innermost first, at most max; returns how many.
+int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, int max);
+
+// The frames of the caller itself, from first_pc on, where libunwind is not to be trusted with them:
+// on i386 its walk through a signal handler's frame goes astray and reads wild addresses (1.6.2,
+// it crashed within a few thousand walks), while libgcc's _Unwind_Backtrace, which can only start where
+// it is called, does not. 0: not here, or not found; use walk_frames.
+int walk_own_frames(void *first_pc, void **pcs, int max);
+
+// "#2 0x55d0c0de walk+0x1e (/usr/bin/prog+0x11e0)"; returns the length.
+unsigned format_frame(char *out, unsigned size, int number, void *pc, bool exact_pc);
+
+} // namespace corun

@@ -1,0 +1,39 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# man/co_routine.3 speaks of every public function, names none that is not there, and is correct man(7).
+set -u
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+status=0
+verdict() { # what, findings
+    [ -z "$2" ] && echo "ok - $1" && return
+    printf '%s\nnot ok - %s\n' "$2" "$1"
+    status=1
+}
+page=man/co_routine.3
+
+# The compiler's own list of prototypes, and the synopsis lines: bold, a result type, a name, "(".
+printf '#include "co_routine.h"\n#include "coctx.h"\n' >"$scratch/all.c"
+${CC:-cc} ${ARCHFLAGS:-} -std=gnu11 -Ico_routine -Ico_ctx -aux-info "$scratch/prototypes" \
+    -fsyntax-only "$scratch/all.c" || exit 1
+hidden=$(grep -hoE '^[A-Z_]*HIDDEN .*\(' co_ctx/coctx.h | grep -oE '[a-z_0-9]+\(' | tr -d '(')
+grep -E '^/\* co_(ctx|routine)/' "$scratch/prototypes" | grep -v '\*/ static' |
+    grep -oE '(co|coctx)_[a-z_0-9]+ \(' | tr -d ' (' | grep -vxF "${hidden:-none}" |
+    LC_ALL=C sort -u >"$scratch/declared"
+grep -E '^\.B[IR]? ' "$page" | grep -oE '[ *](co|coctx)_[a-z_0-9]+\(' | tr -d ' *(' |
+    LC_ALL=C sort -u >"$scratch/described"
+verdict "$page has every public function" \
+    "$(LC_ALL=C comm -23 "$scratch/declared" "$scratch/described")"
+verdict "$page has no function that is not public" \
+    "$(LC_ALL=C comm -13 "$scratch/declared" "$scratch/described")"
+
+if command -v mandoc >/dev/null; then
+    verdict 'the pages are clean by mandoc -T lint' \
+        "$(mandoc -T lint -W warning man/co_routine.3 2>&1)"
+elif command -v groff >/dev/null; then
+    verdict 'the pages are clean by groff -ww' "$(groff -man -ww -Tutf8 -z "$page" 2>&1)"
+else
+    echo 'skip - the pages are clean: neither mandoc nor groff'
+fi
+verdict 'corun(3) is the same page' "$(grep -qx '.so man3/co_routine.3' man/corun.3 || echo 'it is not')"
+exit $status
