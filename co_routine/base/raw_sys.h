@@ -6,6 +6,8 @@
 // Where i386 has a call with 64-bit time, that one is used; kernel_timespec is 64-bit everywhere.
 #pragma once
 
+#include "co_routine/base/sanitizer.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <poll.h>
@@ -106,9 +108,14 @@ inline word fcntl(int fd, int command, word argument) {
 }
 inline word mmap_anonymous(size_t bytes, int protection, int extra_flags) {
     constexpr int private_anonymous = 0x22;
-    return call(nr_mmap, 0L, bytes, protection, private_anonymous | extra_flags, -1, 0);
+    word start = call(nr_mmap, 0L, bytes, protection, private_anonymous | extra_flags, -1, 0);
+    san_space_taken();
+    return start;
 }
-inline word munmap(void *start, size_t bytes) { return call(SYS_munmap, start, bytes); }
+inline word munmap(void *start, size_t bytes) {
+    san_space_returned();
+    return call(SYS_munmap, start, bytes);
+}
 inline word madvise(void *start, size_t bytes, int advice) {
     return call(SYS_madvise, start, bytes, advice);
 }
@@ -117,7 +124,10 @@ inline word mprotect(void *start, size_t bytes, int protection) {
 }
 inline word mremap_may_move(void *start, size_t old_bytes, size_t new_bytes) {
     constexpr int may_move = 1;
-    return call(SYS_mremap, start, old_bytes, new_bytes, may_move);
+    san_space_returned();
+    word moved = call(SYS_mremap, start, old_bytes, new_bytes, may_move);
+    san_space_taken();
+    return moved;
 }
 inline word epoll_create(int flags) { return call(SYS_epoll_create1, flags); }
 inline word epoll_ctl(int epoll_fd, int operation, int fd, epoll_event *event) {

@@ -47,6 +47,8 @@ void __sanitizer_finish_switch_fiber(void *fake_stack_save, const void **bottom_
                                      size_t *size_old);
 void __asan_unpoison_memory_region(void const volatile *addr, size_t size);
 void __asan_get_shadow_mapping(size_t *shadow_scale, size_t *shadow_offset);
+void __lsan_register_root_region(const void *p, size_t size);
+void __lsan_unregister_root_region(const void *p, size_t size);
 }
 #endif
 #if CO_TSAN
@@ -55,6 +57,8 @@ void *__tsan_get_current_fiber(void);
 void *__tsan_create_fiber(unsigned flags);
 void __tsan_destroy_fiber(void *fiber);
 void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
 }
 #endif
 
@@ -77,11 +81,31 @@ inline void san_restore_shadow(const char *from, const char *stack, size_t bytes
     san_copy_raw(san_shadow_of(stack), from, bytes / 8);
 }
 inline void san_unpoison(void *start, size_t bytes) { __asan_unpoison_memory_region(start, bytes); }
+// Stacks and slabs point to the heap, and LeakSanitizer does not look into mappings by itself.
+inline void san_add_root(const void *start, size_t bytes) {
+    __lsan_register_root_region(start, bytes);
+}
+inline void san_remove_root(const void *start, size_t bytes) {
+    __lsan_unregister_root_region(start, bytes);
+}
 #else
+inline void san_add_root(const void *, size_t) {}
+inline void san_remove_root(const void *, size_t) {}
 inline size_t san_shadow_bytes(size_t) { return 0; }
 inline void san_save_shadow(char *, const char *, size_t) {}
 inline void san_restore_shadow(const char *, const char *, size_t) {}
 inline void san_unpoison(void *, size_t) {}
+#endif
+
+// TSan does not see our own mmap and munmap: without these, a mapping that one thread gave back and
+// another got at the same address would be a race between the two.
+#if CO_TSAN
+inline char san_address_space;
+inline void san_space_returned() { __tsan_release(&san_address_space); }
+inline void san_space_taken() { __tsan_acquire(&san_address_space); }
+#else
+inline void san_space_returned() {}
+inline void san_space_taken() {}
 #endif
 
 // A coroutine's state inside the sanitizers; empty in plain builds, where it must cost no byte.

@@ -2,6 +2,7 @@
 #include "co_routine/base/slab.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/sanitizer.h"
 
 #include <sys/mman.h>
 
@@ -54,6 +55,7 @@ slab_pool::slab *slab_pool::take_space(size_t bytes) {
         sys::munmap(reinterpret_cast<void *>(start), first - start);
     if (size_t tail = start + bytes - first)
         sys::munmap(reinterpret_cast<void *>(first + whole), tail);
+    san_add_root(reinterpret_cast<void *>(first), whole);
     mapped_.push_back({reinterpret_cast<slab *>(first), whole});
     for (size_t i = batch; i-- > 1;)
         spare_.push_back({reinterpret_cast<slab *>(first + i * bytes), bytes});
@@ -125,8 +127,10 @@ void slab_pool::release(void *block, size_t bytes) {
 
 // Blocks above medium_limit that are still in use are their owners' to release first.
 void slab_pool::destroy() {
-    for (size_t i = 0; i < mapped_.size(); ++i)
+    for (size_t i = 0; i < mapped_.size(); ++i) {
+        san_remove_root(mapped_[i].start, mapped_[i].bytes);
         sys::munmap(mapped_[i].start, mapped_[i].bytes);
+    }
     mapped_.reset();
     spare_.reset();
     for (size_class &c : classes_) {

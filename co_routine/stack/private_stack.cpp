@@ -2,6 +2,7 @@
 #include "co_routine/stack/private_stack.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/sanitizer.h"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -86,8 +87,12 @@ stack_pool::stack_pool(size_t stack_bytes, size_t guard_bytes)
     : stack_bytes_(stack_bytes), guard_bytes_(guard_bytes), stride_(stack_bytes + guard_bytes) {}
 
 stack_pool::~stack_pool() {
-    for (size_t i = 0; i < slabs_.size(); ++i)
+    for (size_t i = 0; i < slabs_.size(); ++i) {
+        size_t handed_out = i + 1 < slabs_.size() ? slabs_[i].stacks : next_;
+        for (size_t k = 0; CO_ASAN && k < handed_out; ++k)
+            san_remove_root(slabs_[i].start + k * stride_ + guard_bytes_, stack_bytes_);
         sys::munmap(slabs_[i].start, slabs_[i].stacks * stride_);
+    }
     give_back_vmas(vmas_);
 }
 
@@ -146,6 +151,7 @@ bool stack_pool::acquire(stack_range *out) {
             return false;
         low = slabs_.back().start + next_++ * stride_ + guard_bytes_;
         install_guard(low);
+        san_add_root(low, stack_bytes_); // one by one: the guards between them cannot be read
     }
     ++counts_.in_use;
     *out = {low, low + stack_bytes_};
