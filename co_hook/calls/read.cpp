@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// read and its family: sockets as recv, the rest by transfer.h.
+#include "co_hook/calls/transfer.h"
+
+#include <cerrno>
+
+namespace corun::calls {
+namespace {
+
+constexpr wait_kind read_kind{"read", true, abandon_fd_wait};
+
+word read_socket(int fd, const iovec *parts, int count) {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec *>(parts);
+    message.msg_iovlen = static_cast<size_t>(count);
+    return calls::recvmsg(fd, &message, 0);
+}
+
+} // namespace
+
+word read(int fd, void *buffer, size_t n) {
+    uint32_t bits = known_bits(fd);
+    if (n == 0)
+        return sys::read(fd, buffer, n); // never waits; recv would
+    if (CO_LIKELY(is_socket(bits))) {
+        word r = calls::recvfrom(fd, buffer, n, 0, nullptr, nullptr);
+        if (CO_LIKELY(r != -ENOTSOCK))
+            return r;
+        unlearn(fd);
+        bits = known_bits(fd);
+    }
+    iovec whole{buffer, n};
+    return run_transfer({read_kind, fd, fd_read, &whole, 1, current_position, 0}, bits);
+}
+
+word readv(int fd, const iovec *parts, int count) {
+    return calls::preadv2(fd, parts, count, current_position, 0);
+}
+
+word pread(int fd, void *buffer, size_t n, int64_t offset) {
+    iovec whole{buffer, n};
+    if (offset < 0)
+        return -EINVAL; // to preadv2, -1 would be the current position
+    return run_transfer({read_kind, fd, fd_read, &whole, 1, offset, 0}, known_bits(fd));
+}
+
+word preadv2(int fd, const iovec *parts, int count, int64_t offset, int flags) {
+    transfer t{read_kind, fd, fd_read, parts, count, offset, flags};
+    uint32_t bits = known_bits(fd);
+    if (is_socket(bits)) {
+        if (offset != current_position || flags != 0 || count <= 0 || count > 1024 ||
+            bytes_in(parts, static_cast<size_t>(count)) == 0)
+            return make_call(t, flags != 0 ? RWF_NOWAIT : 0);
+        word r = read_socket(fd, parts, count);
+        if (r != -ENOTSOCK)
+            return r;
+        unlearn(fd);
+        bits = known_bits(fd);
+    }
+    return run_transfer(t, bits);
+}
+
+} // namespace corun::calls

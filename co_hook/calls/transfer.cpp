@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/calls/transfer.h"
+
+#include "co_routine/loop/offload.h"
+
+#include <cerrno>
+#include <cstring>
+#include <poll.h>
+
+namespace corun::calls {
+namespace {
+
+constexpr size_t helper_chunk = 1 << 20; // of a file, by one call
+constexpr size_t own_chunk = 64 * 1024;  // of a pipe or a terminal
+
+word vector_call(const transfer &t, const iovec *parts, int count, int64_t offset, int flags) {
+    long low = static_cast<long>(offset), high = static_cast<long>(offset >> 32);
+    return sys::call(t.d == fd_read ? SYS_preadv2 : SYS_pwritev2, t.fd, parts, count, low, high,
+                     flags);
+}
+
+bool refuses_nowait(word r) { return r == -EOPNOTSUPP || r == -ENOSYS; }
+
+// ---- Files ---------------------------------------------------------------------------------------
+
+// One piece, by a helper.
+word read_by_helper(const transfer &t, const iovec &piece, int64_t offset) {
+    size_t n = piece.iov_len < helper_chunk ? piece.iov_len : helper_chunk;
+    offload_buffer buffer{};
+    buffer.user = piece.iov_base;
+    buffer.bytes = n;
+    buffer.out = buffer.counted = true;
+    long base = reinterpret_cast<long>(piece.iov_base), size = static_cast<long>(n);
+    if (offset == current_position) {
+        const long args[6] = {t.fd, base, size, 0, 0, 0};
+        return static_cast<word>(
+            offload_syscall(t.kind, offload_shared, SYS_read, args, &buffer, 1, no_deadline));
+    }
+    const long args[6] = {
+        t.fd, base, size, static_cast<long>(offset), static_cast<long>(offset >> 32), 0};
+    return static_cast<word>(
+        offload_syscall(t.kind, offload_shared, SYS_pread64, args, &buffer, 1, no_deadline));
+}
+
+// From the page cache as far as it goes, the rest by helpers. The kernel's blocking read is short
+// only at the end of the file, so this one is too.
+word read_file(const transfer &t) {
+    size_t wanted = bytes_in(t.parts, static_cast<size_t>(t.count)), got = 0;
+    while (got < wanted) {
+        iovec window[window_parts];
+        int n = rest_of(t.parts, t.count, got, window);
+        int64_t at = t.offset == current_position ? t.offset : t.offset + static_cast<int64_t>(got);
+        word r = vector_call(t, window, n, at, t.flags | RWF_NOWAIT);
+        if (refuses_nowait(r)) { // tmpfs, /proc: memory, all of it
+            if (t.flags == 0)
+                add_bits(t.fd, bit_no_nowait);
+            r = vector_call(t, window, n, at, t.flags);
+            if (r == -ENOSYS)
+                return make_call(t, 0);
+            if (sys::failed(r))
+                return partial(got, r);
+            got += static_cast<size_t>(r);
+            if (r == 0 || n < window_parts)
+                return static_cast<word>(got);
+            continue;
+        }
+        if (r == -EAGAIN) {
+            r = read_by_helper(t, window[0], at);
+            size_t asked = window[0].iov_len < helper_chunk ? window[0].iov_len : helper_chunk;
+            if (r > 0 && static_cast<size_t>(r) < asked)
+                return static_cast<word>(got) + r; // the end of the file
+        }
+        if (sys::failed(r))
+            return partial(got, r);
+        if (r == 0)
+            return static_cast<word>(got);
+        got += static_cast<size_t>(r);
+    }
+    return static_cast<word>(got);
+}
+
+word transfer_file(const transfer &t, uint32_t bits) {
+    bool inline_call = t.d == fd_write || (bits & bit_no_nowait);
+    if (t.offset != current_position)
+        return inline_call ? make_call(t, 0) : read_file(t);
+    if (int e = take_turn(t.fd))
+        return e;
+    word r = inline_call ? make_call(t, 0) : read_file(t);
+    end_turn(t.fd);
+    return r;
+}
+
+// ---- Pipes, terminals, eventfd and the like ------------------------------------------------------
+
+// On a helper of its own, because another process may drain or fill the object after poll has said
+// that it is ready. A piece at a time: a pipe promises no more than PIPE_BUF in one.
+word by_own_helper(const transfer &t, const iovec *parts, int count) {
+    size_t all = bytes_in(parts, static_cast<size_t>(count));
+    size_t n = all < own_chunk ? all : own_chunk;
+    pool_block gathered(n);
+    if (!gathered.data())
+        return -ENOMEM;
+    if (t.d == fd_write)
+        for (size_t at = 0; at < n; ++parts) {
+            size_t piece = parts->iov_len < n - at ? parts->iov_len : n - at;
+            memcpy(gathered.data() + at, parts->iov_base, piece);
+            at += piece;
+        }
+    else if (parts->iov_len < n)
+        n = parts->iov_len;
+    offload_buffer buffer{};
+    buffer.user = t.d == fd_write ? gathered.data() : parts->iov_base;
+    buffer.bytes = n;
+    buffer.in = t.d == fd_write;
+    buffer.out = buffer.counted = t.d == fd_read;
+    const long args[6] = {t.fd, reinterpret_cast<long>(buffer.user), static_cast<long>(n), 0, 0, 0};
+    return static_cast<word>(offload_syscall(t.kind, offload_own,
+                                             t.d == fd_write ? SYS_write : SYS_read, args, &buffer,
+                                             1, no_deadline));
+}
+
+// An eventfd takes any value but the largest without asking how much room there is: only adding 1 is
+// certain to fit once poll has said "writable".
+bool may_block_after_poll(const transfer &t, const iovec *parts, uint32_t bits) {
+    if (kind_of(bits) != kind_anonymous)
+        return true;
+    uint64_t value = 1;
+    if (t.d == fd_write && parts->iov_len == sizeof value)
+        memcpy(&value, parts->iov_base, sizeof value);
+    return value != 1;
+}
+
+word polled_try(const transfer &t, const iovec *parts, int count, uint32_t bits) {
+    static constexpr sys::kernel_timespec at_once{0, 0};
+    pollfd ready{t.fd, static_cast<short>(t.d == fd_read ? POLLIN : POLLOUT), 0};
+    word r = sys::ppoll(&ready, 1, &at_once, nullptr);
+    if (r <= 0)
+        return r == 0 || r == -EINTR ? -EAGAIN : r;
+    if (may_block_after_poll(t, parts, bits))
+        return by_own_helper(t, parts, count);
+    return sys::call(t.d == fd_read ? SYS_readv : SYS_writev, t.fd, parts, count);
+}
+
+word try_now(const transfer &t, const iovec *parts, int count, uint32_t *bits) {
+    if (!(*bits & bit_no_nowait)) {
+        word r = vector_call(t, parts, count, current_position, t.flags | RWF_NOWAIT);
+        if (!refuses_nowait(r))
+            return r;
+        if (t.flags != 0) {
+            r = vector_call(t, parts, count, current_position, t.flags);
+            return r;
+        }
+        *bits |= bit_no_nowait;
+        add_bits(t.fd, bit_no_nowait);
+    }
+    return polled_try(t, parts, count, *bits);
+}
+
+word transfer_pollable(const transfer &t, uint32_t bits) {
+    size_t wanted = bytes_in(t.parts, static_cast<size_t>(t.count)), done = 0;
+    bool in_pieces = t.d == fd_write && kind_of(bits) != kind_anonymous;
+    fd_waiter waiter{t.kind, t.fd, t.d};
+    for (;;) {
+        if (fd_may(t.fd, t.d)) {
+            word r;
+            if (CO_LIKELY(done == 0)) {
+                r = try_now(t, t.parts, t.count, &bits);
+            } else {
+                iovec window[window_parts];
+                int n = rest_of(t.parts, t.count, done, window);
+                r = try_now(t, window, n, &bits);
+            }
+            if (r != -EAGAIN) {
+                if (r > 0)
+                    done += static_cast<size_t>(r);
+                if (r > 0 && in_pieces && done < wanted)
+                    continue;
+                fd_done(t.fd, t.d);
+                return partial(done, r);
+            }
+            fd_saw_eagain(t.fd, t.d);
+        }
+        int e = waiter.wait();
+        if (e == -EPERM) { // epoll refuses it: it is not what we took it for
+            unlearn(t.fd);
+            return done ? static_cast<word>(done) : make_call(t, 0);
+        }
+        if (e != 0)
+            return e > 0 && done == 0 ? make_call(t, 0) : partial(done, e < 0 ? e : -EAGAIN);
+    }
+}
+
+} // namespace
+
+word make_call(const transfer &t, int extra_flags) {
+    bool reading = t.d == fd_read;
+    int flags = t.flags | extra_flags;
+    long low = static_cast<long>(t.offset), high = static_cast<long>(t.offset >> 32);
+    if (flags != 0)
+        return vector_call(t, t.parts, t.count, t.offset, flags);
+    if (t.offset == current_position)
+        return sys::call(reading ? SYS_readv : SYS_writev, t.fd, t.parts, t.count);
+    return sys::call(reading ? SYS_preadv : SYS_pwritev, t.fd, t.parts, t.count, low, high);
+}
+
+word run_transfer(const transfer &t, uint32_t bits) {
+    if (bits == 0 || surely_nonblocking(bits) || (t.flags & RWF_NOWAIT) || t.count <= 0 ||
+        t.count > 1024 || bytes_in(t.parts, static_cast<size_t>(t.count)) == 0)
+        return make_call(t, 0);
+    if (kind_of(bits) == kind_file)
+        return transfer_file(t, bits);
+    if (bits & (t.d == fd_read ? bit_no_read : bit_no_write))
+        return make_call(t, 0); // EBADF
+    if (t.offset != current_position)
+        return make_call(t, 0); // ESPIPE, or a device with positions: no queue to wait in
+    return transfer_pollable(t, bits);
+}
+
+} // namespace corun::calls

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading and writing what is no socket: one description of the call, three ways to make it.
+//
+//   pipes, eventfd and the like   a try with RWF_NOWAIT, then a wait for the descriptor
+//   where RWF_NOWAIT is refused   poll says that it is ready, then the call: inline when nobody else
+//                                 can drain the object, else on a helper of its own
+//   files                         a read that would wait for the disk goes to a helper
+#pragma once
+
+#include "co_hook/calls/wait.h"
+
+namespace corun::calls {
+
+inline constexpr int64_t current_position = -1;
+
+struct transfer {
+    const wait_kind &kind;
+    int fd;
+    fd_direction d;
+    const iovec *parts;
+    int count;
+    int64_t offset; // or current_position
+    int flags;      // RWF_*
+};
+
+// The call as the kernel makes it, with these flags added.
+word make_call(const transfer &t, int extra_flags);
+// In a coroutine; bits: of the descriptor, which is no socket.
+word run_transfer(const transfer &t, uint32_t bits);
+
+// file_turn.cpp: calls that use the file position take turns, so that those behind an offloaded one
+// neither overtake it nor block the thread on the kernel's lock. 0, or -ECANCELED, -ENOMEM.
+int take_turn(int fd);
+void end_turn(int fd);
+bool turn_is_taken(int fd);
+void forget_turns_after_fork();
+
+} // namespace corun::calls

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The waiting half of a call on a descriptor:
+//
+//     fd_waiter waiter{recv_kind, fd, fd_read};
+//     for (;;) {
+//         if (fd_may(fd, fd_read)) {
+//             word r = ...the call, non-blocking...;
+//             if (r != -EAGAIN)
+//                 return r;
+//             fd_saw_eagain(fd, fd_read);
+//         }
+//         if (int e = waiter.wait())
+//             return e > 0 ? ...the call once more... : e;
+//     }
+//
+// wait: 0 try again; 1 the program made the descriptor non-blocking, so one try of the call is the
+// result, whatever the cache said; -EAGAIN the time limit of the socket is over; -ECANCELED, -EBADF.
+#pragma once
+
+#include "co_hook/calls/calls.h"
+#include "co_hook/calls/fd_state.h"
+
+namespace corun::calls {
+
+class fd_waiter {
+  public:
+    fd_waiter(const wait_kind &kind, int fd, fd_direction d) : kind_(kind), fd_(fd), d_(d) {}
+    int wait();
+    void begin_anew() { began_ = false; } // the time limit counts from here again
+
+  private:
+    const wait_kind &kind_;
+    int fd_;
+    fd_direction d_;
+    bool began_ = false;
+    int64_t deadline_ns_ = no_deadline;
+};
+
+// What a call returns that had moved some bytes when it met an error: the bytes. A cancel that
+// unwinds comes first, because nobody will look at them.
+word partial(size_t bytes, word error);
+
+// A block of the thread's pool for the length of a call.
+class pool_block {
+  public:
+    explicit pool_block(size_t bytes);
+    ~pool_block();
+    pool_block(const pool_block &) = delete;
+    pool_block &operator=(const pool_block &) = delete;
+    char *data() const { return data_; } // nullptr: no memory
+
+  private:
+    size_t bytes_;
+    char *data_;
+};
+
+// The rest of an iovec array from a byte offset on, a few parts at a time, so that nothing need be
+// allocated. Returns how many parts.
+inline constexpr int window_parts = 16;
+int rest_of(const iovec *parts, int count, size_t from, iovec (&window)[window_parts]);
+// Bytes in all of them.
+size_t bytes_in(const iovec *parts, size_t count);
+
+} // namespace corun::calls

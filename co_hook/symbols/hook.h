@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Door 1: libc's names. What stands behind each one:
+//
+//     CORUN_HOOK(ssize_t, read, (int fd, void *buffer, size_t n), (fd, buffer, n),
+//                sys::read(fd, buffer, n),        // before libc's own was found, and in -static
+//                calls::read(fd, buffer, n))      // in a coroutine with hooks on
+//     CORUN_HOOK_ALIAS(ssize_t, __read, read, (int fd, void *buffer, size_t n))
+//
+// Outside a coroutine, or with hooks off, the call is libc's own function, so that there it stays
+// what libc makes of it: a cancellation point, seen by sanitizers. It was found by a constructor
+// (table.cpp): dlsym may allocate and lock, which a hook must not.
+//
+// Rules
+//  - A file in this room defines hooks and one table of them; table.cpp names the table. Nothing else
+//    needs to know about a new file.
+//  - Functions get libc's name as their assembler name, so that no declaration in a header and no
+//    redirection (_FILE_OFFSET_BITS, _FORTIFY_SOURCE) can interfere.
+//  - to_libc is the last of our frames: a cancel unwinds from there.
+#pragma once
+
+#include "co_hook/calls/calls.h"
+#include "co_routine/core/cancel.h"
+
+#include <cerrno>
+
+namespace corun::symbols {
+
+using sys::word;
+
+struct hook_entry {
+    const char *name;
+    void *ours;
+    void **native; // where libc's goes; nullptr: an alias
+};
+
+struct hook_table {
+    const hook_entry *entries;
+    size_t count;
+};
+
+// Is the caller a coroutine with hooks on? The thread's own stack never has the flag.
+inline bool hooks_are_on() {
+    const co_env *env = env_or_null();
+    return env && env->running->has(flag_hooks);
+}
+
+// The kernel's convention to libc's, for a call that cannot have been cancelled.
+template <class R> inline R plain_result(word r) {
+    if (CO_UNLIKELY(sys::failed(r))) {
+        errno = static_cast<int>(-r);
+        return static_cast<R>(-1);
+    }
+    return static_cast<R>(r);
+}
+
+[[gnu::cold]] inline int leave_with(word r) {
+    errno = leave_wait(static_cast<int>(-r));
+    return -1;
+}
+
+// The same for a call that waits.
+template <class R> inline R to_libc(word r) {
+    if (CO_UNLIKELY(sys::failed(r)))
+        return static_cast<R>(leave_with(r));
+    return static_cast<R>(r);
+}
+
+} // namespace corun::symbols
+
+#define CORUN_EXPORTED __attribute__((visibility("default"), used))
+
+// libc's function, or what stands in for it; then the declaration of ours.
+#define CORUN_NATIVE(result, name, parameters, raw)                                                \
+    static result fallback_##name parameters { return raw; }                                       \
+    static result(*native_##name) parameters = fallback_##name;                                    \
+    CORUN_EXPORTED result hook_##name parameters __asm__(#name)
+
+#define CORUN_HOOK(result, name, parameters, arguments, raw, call)                                 \
+    CORUN_NATIVE(result, name, parameters, plain_result<result>(raw));                             \
+    result hook_##name parameters {                                                                \
+        if (CO_LIKELY(!hooks_are_on()))                                                            \
+            return native_##name arguments;                                                        \
+        return to_libc<result>(call);                                                              \
+    }
+
+// Another name of the same function.
+#define CORUN_HOOK_ALIAS(result, name, of, parameters)                                             \
+    CORUN_EXPORTED result hook_##name parameters __asm__(#name) __attribute__((alias(#of)))
+
+#define CORUN_ENTRY(name)                                                                          \
+    { #name, reinterpret_cast < void *>(hook_##name), reinterpret_cast < void **>(&native_##name) }
+#define CORUN_ALIAS_ENTRY(name)                                                                    \
+    { #name, reinterpret_cast < void *>(hook_##name), nullptr }
+#define CORUN_TABLE(name, entries)                                                                 \
+    extern const hook_table name;                                                                  \
+    const hook_table name = {entries, sizeof(entries) / sizeof(entries)[0]}
