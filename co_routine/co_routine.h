@@ -281,7 +281,7 @@ typedef struct co_sem { /* private */
 int co_sem_init(co_sem_t *s, unsigned count);
 int co_sem_destroy(co_sem_t *s);
 int co_sem_wait(co_sem_t *s); /* [waits] */
-int co_sem_trywait(co_sem_t *s);
+int co_sem_trywait(co_sem_t *s);                    /* EAGAIN */
 int co_sem_timedwait(co_sem_t *s, long timeout_ms); /* [waits] */
 int co_sem_post(co_sem_t *s);                       /* EOVERFLOW */
 

@@ -33,9 +33,7 @@ int put(const char *name, const char *value, int overwrite) {
     if (sys::failed(r))
         return plain_result<int>(-ENOMEM);
     char *line = reinterpret_cast<char *>(r);
-    memcpy(line, name, n);
-    line[n] = '=';
-    memcpy(line + n + 1, value, m);
+    stpcpy(stpcpy(stpcpy(line, name), "="), value);
     return putenv(line);
 }
 

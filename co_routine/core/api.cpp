@@ -48,6 +48,7 @@ inline void yield_running(co_env *env, coroutine *co) {
         leave_wait(co->has(flag_cancel) ? ECANCELED : 0);
         if (co->take(flag_wake_permit)) {
             env->make_ready(co);
+            co->set(flag_woken); // a wake-up that comes before it runs is the same one
             next = co_state::ready;
         }
     }

@@ -76,7 +76,7 @@ int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
         co->stack_low = range.low;
         co->pool = group->range_pool;
     }
-    co->tenancy.home = group->least_crowded();
+    co->tenancy.home = least_crowded(group);
     ++co->tenancy.home->tenants;
     ++group->tenants;
     *out = co;

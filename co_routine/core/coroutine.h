@@ -56,13 +56,11 @@ enum co_flag : uint16_t {
     flag_doomed = 1 << 5,         // released while queued somewhere: freed when it leaves the queue
     flag_wake_permit = 1 << 6,    // co_wake came before co_yield
     flag_timed_out = 1 << 7,      // set by the timer, read by park
-    flag_granted = 1 << 8,        // what it waits for was handed to it
-    flag_cancel = 1 << 9,         // co_cancel asked for the end
-    flag_cancel_errno = 1 << 10,  // CO_CANCEL_ERRNO
-    flag_unwinding = 1 << 11,     // the end is under way: no second one begins
-    flag_shared_wait = 1 << 12,   // waits for a grant as a reader (rwlock)
-    flag_woken = 1 << 13,         // ready because of a co_wake it has not answered yet
-    flag_ran = 1 << 14,           // its entry function has begun
+    flag_cancel = 1 << 8,         // co_cancel asked for the end
+    flag_cancel_errno = 1 << 9,   // CO_CANCEL_ERRNO
+    flag_unwinding = 1 << 10,     // the end is under way: no second one begins
+    flag_woken = 1 << 11,         // ready because of a co_wake it has not answered yet
+    flag_ran = 1 << 12,           // its entry function has begun
 };
 
 // Bits of coroutine::pending: what other threads ask for.

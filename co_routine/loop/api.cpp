@@ -128,7 +128,8 @@ int co_wake(stCoRoutine_t *co) {
     CO_CHECK(co != nullptr, "co_wake: the coroutine is NULL");
     if (co->env == tls_env)
         return wake_yielded(co);
-    if (__atomic_load_n(&co->state, __ATOMIC_RELAXED) == co_state::ended)
+    auto state = __atomic_load_n(reinterpret_cast<const uint8_t *>(&co->state), __ATOMIC_RELAXED);
+    if (static_cast<co_state>(state) == co_state::ended)
         return ESRCH;
     inbox_post(co, pending_wake);
     return 0;
@@ -139,8 +140,11 @@ void co_yield_now() {
     CO_CHECK(env != nullptr, "co_yield_now: no memory");
     coroutine *co = env->running;
     if (co == &env->root) {
-        if (env->ready_first && loop_of(env))
-            loop_turn(env, now_ns());
+        if ((env->ready_first || env->event_loop) && loop_of(env)) {
+            co->state = co_state::ready; // so the turn does not sleep, and polls when it is time
+            loop_turn(env, no_deadline);
+            co->state = co_state::running;
+        }
         return;
     }
     if (CO_UNLIKELY(co->has(flag_cancel)))

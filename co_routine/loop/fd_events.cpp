@@ -37,6 +37,9 @@ fd_entry *find_entry(co_env *env, int fd) {
 
 fd_entry *make_entry(co_env *env, int fd) {
     loop *l = fd >= 0 ? loop_of(env) : nullptr;
+    // Before anything new is noted: what another thread closed had this number earlier.
+    if (l && CO_UNLIKELY(__atomic_load_n(&l->closed_pending, __ATOMIC_ACQUIRE) != 0))
+        fd_handle_closed_elsewhere(env);
     fd_entry *e = l ? l->descriptors.at(static_cast<size_t>(fd)) : nullptr;
     if (e && !e->initialised) {
         for (list_head &q : e->queue)
@@ -96,8 +99,18 @@ void tell_env_of_close(co_env *env, void *argument) {
 } // namespace
 
 void abandon_fd_wait(coroutine *co) {
-    if (co->wait_link.linked())
+    if (co->wait_link.linked()) {
         co->wait_link.unlink();
+        return;
+    }
+    // A wake-up was spent on it and it never runs again: the next one may use it.
+    if (co->state != co_state::ready || !co->waiting->subject_is_fd)
+        return;
+    fd_entry *e = find_entry(co->env, static_cast<int>(co->subject.fd));
+    if (e && e->registered) {
+        wake_first(e, fd_read);
+        wake_first(e, fd_write);
+    }
 }
 
 int fd_register(co_env *env, int fd, fd_entry **out) {
@@ -112,6 +125,7 @@ int fd_register(co_env *env, int fd, fd_entry **out) {
     event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
     event.data.u64 = uint64_t{e->generation} << 32 | static_cast<uint32_t>(fd);
     ++l->counts.epoll_calls;
+    note_registrar(fd, env); // before: a thread that closes it from now on tells us
     sys::word r = sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &event);
     if (r == -EEXIST) // closed behind our back while a copy of it lives on: arm it anew
         r = sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, fd, &event);
@@ -121,7 +135,6 @@ int fd_register(co_env *env, int fd, fd_entry **out) {
     e->may[fd_read] = e->may[fd_write] = false; // what is ready now comes as the first edge
     e->seen = 0;
     ++l->registered;
-    note_registrar(fd, env);
     return 0;
 }
 
@@ -152,8 +165,6 @@ int fd_wait(const wait_kind &kind, int fd, fd_direction d, int64_t deadline_ns) 
     if (!env)
         return -ENOMEM;
     coroutine *co = env->running;
-    if (env->event_loop && __atomic_load_n(&env->event_loop->closed_pending, __ATOMIC_ACQUIRE))
-        fd_handle_closed_elsewhere(env);
     fd_entry *e;
     if (int error = fd_register(env, fd, &e))
         return error;
@@ -233,7 +244,15 @@ void fd_handle_event(co_env *env, int fd, uint32_t generation, uint32_t events) 
     wake_pollers(&e->queue[queue_pollers], events);
 }
 
-void fd_forget_registrations_after_fork() { registrars.reset(); }
+// The entries stay: the thread's own stack may wait in one of them.
+void fd_forget_registrations_after_fork(loop *l) {
+    registrars.reset();
+    l->registered = 0;
+    l->descriptors.for_each([](size_t, fd_entry &e) {
+        e.registered = e.may[fd_read] = e.may[fd_write] = false;
+        e.seen = 0;
+    });
+}
 
 void fd_reserve(int fd, bool reserved) {
     if (uint8_t *slot = reserved_numbers.at(static_cast<size_t>(fd)))

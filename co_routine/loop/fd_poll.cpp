@@ -87,6 +87,7 @@ int wait_for_poll(const wait_kind &kind, pollfd *fds, nfds_t count, int64_t dead
     if (!env)
         return -ENOMEM;
     coroutine *co = env->running;
+    co->wait_slot = nullptr; // what another kind of wait left there
     int waited = 0;
     for (;;) {
         sys::word r = sys::ppoll(fds, count, &at_once, nullptr);
@@ -102,11 +103,11 @@ int wait_for_poll(const wait_kind &kind, pollfd *fds, nfds_t count, int64_t dead
             leave(co);
             return 0;
         }
-        if (!co->wait_slot)
-            if (int error = enter(env, fds, count)) {
-                leave(co);
-                return error;
-            }
+        leave(co); // a number that was closed or replaced meanwhile wants to be registered anew
+        if (int error = enter(env, fds, count)) {
+            leave(co);
+            return error;
+        }
         waited = park(kind, {.object = fds}, deadline_ns);
     }
 }

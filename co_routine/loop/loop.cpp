@@ -112,9 +112,16 @@ void reset_after_fork(co_env *env) {
         loop_hooks.reset_ring_after_fork(env);
     if (env != tls_env)
         return;
-    fd_forget_registrations_after_fork();
-    l->~loop();
-    new (l) loop;
+    fd_forget_registrations_after_fork(l);
+    l->sleeping = l->closed_pending = l->closed_lock = 0;
+    new (&l->closed) raw_vector<int>; // another thread may have been at it: left as it is
+    l->tasks_first = l->tasks_last = nullptr;
+    l->sources = nullptr;
+    l->timers.clear();
+    // The thread's own stack goes on in the child: if it waits, it looks again.
+    env->root.timer_index = no_timer;
+    if (env->root.state == co_state::parked)
+        env->make_ready(&env->root);
     int error = open_descriptors(l);
     CO_CHECK(error == 0, "the child of fork cannot open its own epoll: errno %d", error);
 }

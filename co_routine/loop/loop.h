@@ -94,7 +94,7 @@ int fd_register(co_env *env, int fd, fd_entry **out);
 // What epoll reported for a descriptor, and numbers that other threads closed.
 void fd_handle_event(co_env *env, int fd, uint32_t generation, uint32_t events);
 void fd_handle_closed_elsewhere(co_env *env);
-void fd_forget_registrations_after_fork();
+void fd_forget_registrations_after_fork(loop *l);
 void fd_reserve(int fd, bool reserved);
 
 } // namespace corun

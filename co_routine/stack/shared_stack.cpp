@@ -9,11 +9,8 @@ static constexpr uint8_t loose_saves_limit = 32;
 
 bool fit_buffer(tenant *t, uint8_t *loose_saves, size_t needed, slab_pool *pool) {
     bool fits = needed <= t->saved_capacity;
-    if (needed == t->saved_capacity || (fits && ++*loose_saves < loose_saves_limit)) {
-        if (needed == t->saved_capacity)
-            *loose_saves = 0;
+    if (fits && ++*loose_saves < loose_saves_limit)
         return true;
-    }
     *loose_saves = 0;
     char *fresh = static_cast<char *>(pool->allocate(needed));
     if (!fresh)
@@ -33,18 +30,18 @@ void drop_saved_bytes(tenant *t, slab_pool *pool, copy_counts *counts) {
     t->saved_bytes = t->saved_capacity = 0;
 }
 
-} // namespace corun
-
 // Some stack has at most the average, so the search ends there; starting behind the last choice it
 // rarely takes more than a step.
-corun::shared_stack *stShareStack_t::least_crowded() {
-    unsigned n = static_cast<unsigned>(count), average = tenants / n;
+shared_stack *least_crowded(stShareStack_t *group) {
+    unsigned n = static_cast<unsigned>(group->count), average = group->tenants / n;
     for (unsigned i = 0; i < n; ++i) {
-        unsigned at = (next + i) % n;
-        if (stacks[at].tenants <= average) {
-            next = (at + 1) % n;
-            return &stacks[at];
+        unsigned at = (group->next + i) % n;
+        if (group->stacks[at].tenants <= average) {
+            group->next = (at + 1) % n;
+            return &group->stacks[at];
         }
     }
-    return &stacks[0]; // not reached: not all can be above the average
+    return &group->stacks[0]; // not reached: not all can be above the average
 }
+
+} // namespace corun

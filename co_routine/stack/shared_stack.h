@@ -75,7 +75,9 @@ inline bool save_live_bytes(tenant *t, uint8_t *loose_saves, char *sp, char *hig
                             copy_counts *counts) {
     char *from = reinterpret_cast<char *>(reinterpret_cast<uintptr_t>(sp) & ~uintptr_t{15});
     size_t bytes = static_cast<size_t>(high - from), needed = buffer_bytes(bytes);
-    if (CO_UNLIKELY(needed != t->saved_capacity) && !fit_buffer(t, loose_saves, needed, pool))
+    if (CO_LIKELY(needed == t->saved_capacity))
+        *loose_saves = 0; // the row of saves that needed less ends here
+    else if (!fit_buffer(t, loose_saves, needed, pool))
         return false;
     copy_units(t->saved + t->saved_capacity - bytes, from, bytes);
     san_save_shadow(t->saved, from, bytes);
@@ -113,6 +115,11 @@ struct stShareStack_t {
     corun::stack_pool *range_pool; // CO_DEBUG_STACKS: the tenants' own ranges
     corun::stack_pool *stack_source;
     corun::shared_stack *stacks;
-
-    corun::shared_stack *least_crowded();
 };
+
+namespace corun {
+
+// Where a new tenant goes.
+shared_stack *least_crowded(stShareStack_t *group);
+
+} // namespace corun
