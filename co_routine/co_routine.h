@@ -280,7 +280,7 @@ typedef struct co_sem { /* private */
 
 int co_sem_init(co_sem_t *s, unsigned count);
 int co_sem_destroy(co_sem_t *s);
-int co_sem_wait(co_sem_t *s); /* [waits] */
+int co_sem_wait(co_sem_t *s);                       /* [waits] */
 int co_sem_trywait(co_sem_t *s);                    /* EAGAIN */
 int co_sem_timedwait(co_sem_t *s, long timeout_ms); /* [waits] */
 int co_sem_post(co_sem_t *s);                       /* EOVERFLOW */
@@ -295,7 +295,7 @@ int co_wg_init(co_wg_t *wg);
 int co_wg_destroy(co_wg_t *wg);
 int co_wg_add(co_wg_t *wg, long n); /* EINVAL: the count would fall below 0 */
 int co_wg_done(co_wg_t *wg);
-int co_wg_wait(co_wg_t *wg);                        /* [waits] */
+int co_wg_wait(co_wg_t *wg);                       /* [waits] */
 int co_wg_timedwait(co_wg_t *wg, long timeout_ms); /* [waits] */
 
 typedef struct co_chan co_chan_t;
@@ -304,39 +304,39 @@ typedef struct co_chan co_chan_t;
  * for its receiver. Items are copied. After close, send returns EPIPE and recv gives what is left,
  * then EPIPE. EINVAL, ENOMEM. */
 int co_chan_create(co_chan_t **out, size_t item_size, size_t capacity);
-int co_chan_destroy(co_chan_t *ch);                 /* EBUSY: somebody waits */
-int co_chan_send(co_chan_t *ch, const void *item);  /* [waits] */
-int co_chan_recv(co_chan_t *ch, void *item);        /* [waits] */
-int co_chan_trysend(co_chan_t *ch, const void *item); /* EAGAIN */
-int co_chan_tryrecv(co_chan_t *ch, void *item);       /* EAGAIN */
+int co_chan_destroy(co_chan_t *ch);                                      /* EBUSY: somebody waits */
+int co_chan_send(co_chan_t *ch, const void *item);                       /* [waits] */
+int co_chan_recv(co_chan_t *ch, void *item);                             /* [waits] */
+int co_chan_trysend(co_chan_t *ch, const void *item);                    /* EAGAIN */
+int co_chan_tryrecv(co_chan_t *ch, void *item);                          /* EAGAIN */
 int co_chan_timedsend(co_chan_t *ch, const void *item, long timeout_ms); /* [waits] ETIMEDOUT */
 int co_chan_timedrecv(co_chan_t *ch, void *item, long timeout_ms);       /* [waits] ETIMEDOUT */
-int co_chan_close(co_chan_t *ch);                   /* EPIPE: closed before */
-size_t co_chan_len(co_chan_t *ch);                  /* items held now */
+int co_chan_close(co_chan_t *ch);                                        /* EPIPE: closed before */
+size_t co_chan_len(co_chan_t *ch);                                       /* items held now */
 
 /* ---- Seeing inside --------------------------------------------------------------------------- */
 
 struct co_stats { /* of the calling thread; counts since its start unless "now" */
     uint64_t created, ended, cancelled, unwind_stopped;
-    uint64_t now_fresh;     /* created, never run */
-    uint64_t now_ready;     /* waiting for their turn */
-    uint64_t now_running;   /* running, or waiting for one they resumed */
-    uint64_t now_yielded;   /* suspended by co_yield */
-    uint64_t now_parked;    /* in a [waits] function or a hooked call */
-    uint64_t now_ended;     /* ended, not yet released */
-    uint64_t stacks;        /* private stacks mapped now */
-    uint64_t stacks_in_use; /* of those, in use */
+    uint64_t now_fresh;        /* created, never run */
+    uint64_t now_ready;        /* waiting for their turn */
+    uint64_t now_running;      /* running, or waiting for one they resumed */
+    uint64_t now_yielded;      /* suspended by co_yield */
+    uint64_t now_parked;       /* in a [waits] function or a hooked call */
+    uint64_t now_ended;        /* ended, not yet released */
+    uint64_t stacks;           /* private stacks mapped now */
+    uint64_t stacks_in_use;    /* of those, in use */
     uint64_t stacks_unguarded; /* of those, without a guard (no MADV_GUARD_INSTALL, VMAs used up) */
     uint64_t bytes_mapped;     /* address space of private and shared stacks, guards included */
     uint64_t bytes_saved;      /* bytes of shared stacks that are copied out now */
     uint64_t save_buffer_bytes; /* memory held for them */
-    uint64_t copies;           /* shared stacks: bytes copied out or in, how often */
-    uint64_t bytes_copied;     /* and how many */
-    uint64_t switches;         /* from one stack to another */
-    uint64_t wakeups;          /* returns from epoll_wait */
-    uint64_t epoll_calls;      /* epoll_ctl */
-    uint64_t cross_wakes;      /* wake-ups that came from other threads */
-    uint64_t offloads;         /* calls given to helper threads or to io_uring */
+    uint64_t copies;            /* shared stacks: bytes copied out or in, how often */
+    uint64_t bytes_copied;      /* and how many */
+    uint64_t switches;          /* from one stack to another */
+    uint64_t wakeups;           /* returns from epoll_wait */
+    uint64_t epoll_calls;       /* epoll_ctl */
+    uint64_t cross_wakes;       /* wake-ups that came from other threads */
+    uint64_t offloads;          /* calls given to helper threads or to io_uring */
 };
 int co_get_stats(struct co_stats *out); /* EINVAL: NULL */
 

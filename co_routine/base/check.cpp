@@ -64,9 +64,9 @@ void put_conversion(line &out, const char *&f, va_list &args) {
         if (size)
             out.put_number(va_arg(args, size_t), base);
         else
-            out.put_number(longs == 2 ? va_arg(args, unsigned long long)
-                                      : (longs ? va_arg(args, unsigned long)
-                                               : va_arg(args, unsigned)),
+            out.put_number(longs == 2
+                               ? va_arg(args, unsigned long long)
+                               : (longs ? va_arg(args, unsigned long) : va_arg(args, unsigned)),
                            base);
         break;
     }

@@ -13,7 +13,7 @@ namespace corun {
 template <class T> class raw_vector {
     static_assert(std::is_trivially_copyable_v<T>);
 
-public:
+  public:
     raw_vector() = default;
     raw_vector(const raw_vector &) = delete;
     raw_vector &operator=(const raw_vector &) = delete;
@@ -43,7 +43,7 @@ public:
         size_ = bytes_ = 0;
     }
 
-private:
+  private:
     bool grow(size_t count) {
         size_t bytes = bytes_ ? bytes_ * 2 : 4096;
         while (bytes < count * sizeof(T))

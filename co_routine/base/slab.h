@@ -21,7 +21,7 @@
 namespace corun {
 
 class slab_pool {
-public:
+  public:
     slab_pool() = default;
     slab_pool(const slab_pool &) = delete;
     slab_pool &operator=(const slab_pool &) = delete;
@@ -38,12 +38,11 @@ public:
 
     static constexpr size_t small_limit = 4096, small_step = 16;
 
-private:
+  private:
     static constexpr size_t medium_limit = 32768, medium_step = 512;
     static constexpr size_t small_slab = 64 * 1024, medium_slab = 512 * 1024;
     static constexpr unsigned small_classes = small_limit / small_step;
-    static constexpr unsigned classes =
-        small_classes + (medium_limit - small_limit) / medium_step;
+    static constexpr unsigned classes = small_classes + (medium_limit - small_limit) / medium_step;
 
     struct slab {
         list_node link; // in the class's list while it has a free block

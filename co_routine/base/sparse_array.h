@@ -11,7 +11,7 @@
 namespace corun {
 
 template <class T> class sparse_array {
-public:
+  public:
     static constexpr size_t chunk_elements = 1024;
     static constexpr size_t limit = size_t{1} << 30; // the kernel's own ceiling for fs.nr_open
 
@@ -56,7 +56,7 @@ public:
         highest_ = 0;
     }
 
-private:
+  private:
     static constexpr size_t directory_bytes = limit / chunk_elements * sizeof(T *);
 
     // Several threads may make the same piece at once: the first one's stays.

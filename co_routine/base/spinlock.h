@@ -20,13 +20,13 @@ inline void spin_acquire(unsigned *word) {
 inline void spin_release(unsigned *word) { __atomic_store_n(word, 0U, __ATOMIC_RELEASE); }
 
 class spin_guard {
-public:
+  public:
     explicit spin_guard(unsigned *word) : word_(word) { spin_acquire(word_); }
     ~spin_guard() { spin_release(word_); }
     spin_guard(const spin_guard &) = delete;
     spin_guard &operator=(const spin_guard &) = delete;
 
-private:
+  private:
     unsigned *word_;
 };
 

@@ -106,6 +106,8 @@ void co_release(stCoRoutine_t *co) {
         misuse("co_release", co, "is running");
     if (co->state == co_state::resuming)
         misuse("co_release", co, "has resumed another one and waits for it to yield");
+    if (co->extra && !co->extra->joiners.empty())
+        misuse("co_release", co, "is being joined: the joiner would wait for ever");
     free_coroutine(co);
 }
 

@@ -10,8 +10,8 @@
 
 // Present in every C++ program; a C program has libgcc_s loaded for it, as glibc does for
 // pthread_cancel.
-extern "C" __attribute__((weak)) _Unwind_Reason_Code
-_Unwind_ForcedUnwind(_Unwind_Exception *, _Unwind_Stop_Fn, void *);
+extern "C" __attribute__((weak)) _Unwind_Reason_Code _Unwind_ForcedUnwind(_Unwind_Exception *,
+                                                                          _Unwind_Stop_Fn, void *);
 extern "C" __attribute__((weak)) _Unwind_Ptr _Unwind_GetRegionStart(_Unwind_Context *);
 
 namespace std {

@@ -83,23 +83,31 @@ int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
     return 0;
 }
 
+void leave_shared_stack(co_env *env, coroutine *co) {
+    shared_stack *home = co->tenancy.home;
+    if (home->occupant == co)
+        home->occupant = nullptr;
+    --home->tenants;
+    --home->group->tenants;
+    co->tenancy.home = nullptr;
+    drop_saved_bytes(&co->tenancy, &env->slab, &env->copies);
+    if (!co->pool)
+        return;
+    sys::mprotect(co->stack_low, co->pool->stack_bytes(), 3 /* read, write */);
+    co->pool->release(co->stack_low);
+    co->pool = nullptr;
+    co->stack_low = nullptr;
+}
+
 // Stack and block. The caller may stand on both: stack pools and slabs do not touch what they take
 // back, and nothing else runs on this thread before the switch.
 void free_memory(co_env *env, coroutine *co) {
-    if (shared_stack *home = co->tenancy.home) {
-        if (home->occupant == co)
-            home->occupant = nullptr;
-        --home->tenants;
-        --home->group->tenants;
-        drop_saved_bytes(&co->tenancy, &env->slab, &env->copies);
-        if (co->pool) {
-            sys::mprotect(co->stack_low, co->pool->stack_bytes(), 3 /* read, write */);
-            co->pool->release(co->stack_low);
-        }
+    if (co->tenancy.home)
+        leave_shared_stack(env, co);
+    if (co->pool)
+        co->pool->release(co->stack_low); // the block goes with it
+    else
         env->slab.release(co, sizeof(coroutine));
-    } else {
-        co->pool->release(co->stack_low);
-    }
 }
 
 } // namespace
@@ -149,8 +157,8 @@ int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_rout
     } else {
         size_t bytes = whole_pages(stack > 0 ? stack : CO_STACK_SIZE_DEFAULT);
         size_t below = guard < 0 ? 0 : whole_pages(guard ? guard : CO_GUARD_SIZE_DEFAULT);
-        co = place_on_private_stack(env, bytes < smallest_stack_bytes ? smallest_stack_bytes : bytes,
-                                    below);
+        co = place_on_private_stack(
+            env, bytes < smallest_stack_bytes ? smallest_stack_bytes : bytes, below);
         if (!co)
             return ENOMEM;
     }
@@ -180,11 +188,16 @@ void free_coroutine(coroutine *co) {
             --env->live;
     }
     run_local_destructors(co);
+    if (co->extra) // at the thread's end joiners may be freed after the one they join
+        while (co->extra->joiners.pop_front()) {
+        }
     // Somebody's queue still points here: whoever takes it out frees it (ready queue, inbox).
     if (co->has(flag_queued) || __atomic_load_n(&co->pending, __ATOMIC_ACQUIRE) != 0) {
         co->state = co_state::ended;
         co->waiting = nullptr;
         co->set(flag_doomed);
+        if (co->tenancy.home) // now, so that co_release_sharestack need not wait for a queue
+            leave_shared_stack(env, co);
         return;
     }
     if (co->extra)
@@ -244,6 +257,15 @@ int reset_coroutine(coroutine *co) {
     co->caught_exceptions = nullptr;
     co->uncaught_exceptions = 0;
     co->saved_errno = 0;
+#if CO_ASAN
+    co->fiber.fake_stack = nullptr; // its former life's went with its end
+    if (co->stack_low)              // a shared stack is cleaned when it is brought in
+        san_unpoison(co->stack_low, static_cast<size_t>(co->high_end() - co->stack_low));
+#endif
+#if CO_TSAN
+    __tsan_destroy_fiber(co->fiber.tsan);
+    co->fiber.tsan = __tsan_create_fiber(0);
+#endif
     prepare_entry(co);
     return 0;
 }

@@ -37,8 +37,8 @@ const char *state_name(co_state s);
 // What a parked coroutine waits in, named so that debug/ can print it without knowing co_hook, and
 // how to take it out of there when it is dropped while it waits.
 struct wait_kind {
-    const char *call;    // "recv", "mutex"
-    bool subject_is_fd;  // else an object
+    const char *call;               // "recv", "mutex"
+    bool subject_is_fd;             // else an object
     void (*abandon)(coroutine *co); // unlinks it; nullptr: nothing to do
 };
 union wait_subject {
@@ -48,19 +48,19 @@ union wait_subject {
 
 // Bits of coroutine::flags.
 enum co_flag : uint16_t {
-    flag_detached = 1 << 0,       // freed when it ends: nobody holds it
-    flag_hooks = 1 << 1,          // co_enable_hook_sys
-    flag_root = 1 << 2,           // the thread's own stack
-    flag_started = 1 << 3,        // counted in env->live
-    flag_queued = 1 << 4,         // stands in the ready queue
-    flag_doomed = 1 << 5,         // released while queued somewhere: freed when it leaves the queue
-    flag_wake_permit = 1 << 6,    // co_wake came before co_yield
-    flag_timed_out = 1 << 7,      // set by the timer, read by park
-    flag_cancel = 1 << 8,         // co_cancel asked for the end
-    flag_cancel_errno = 1 << 9,   // CO_CANCEL_ERRNO
-    flag_unwinding = 1 << 10,     // the end is under way: no second one begins
-    flag_woken = 1 << 11,         // ready because of a co_wake it has not answered yet
-    flag_ran = 1 << 12,           // its entry function has begun
+    flag_detached = 1 << 0,     // freed when it ends: nobody holds it
+    flag_hooks = 1 << 1,        // co_enable_hook_sys
+    flag_root = 1 << 2,         // the thread's own stack
+    flag_started = 1 << 3,      // counted in env->live
+    flag_queued = 1 << 4,       // stands in the ready queue
+    flag_doomed = 1 << 5,       // released while queued somewhere: freed when it leaves the queue
+    flag_wake_permit = 1 << 6,  // co_wake came before co_yield
+    flag_timed_out = 1 << 7,    // set by the timer, read by park
+    flag_cancel = 1 << 8,       // co_cancel asked for the end
+    flag_cancel_errno = 1 << 9, // CO_CANCEL_ERRNO
+    flag_unwinding = 1 << 10,   // the end is under way: no second one begins
+    flag_woken = 1 << 11,       // ready because of a co_wake it has not answered yet
+    flag_ran = 1 << 12,         // its entry function has begun
 };
 
 // Bits of coroutine::pending: what other threads ask for.
@@ -132,8 +132,8 @@ static_assert(sizeof(coroutine) <= 256);
 // What few coroutines have.
 struct co_extra {
     char name[64] = {};
-    list_head joiners;            // linked by wait_link
-    local_tables *locals = nullptr; // see core/locals.h
+    list_head joiners;                              // linked by wait_link
+    local_tables *locals = nullptr;                 // see core/locals.h
     alignas(16) unsigned char unwind_exception[64]; // of a cancel: frames that go must not bury it
 };
 // The coroutine's, made if need be; nullptr: no memory.

@@ -70,8 +70,10 @@ int co_set_debug(unsigned wanted) {
         return EBUSY;
     __atomic_store_n(&flags, wanted, __ATOMIC_RELEASE);
     // The next first coroutine of each thread looks again.
-    for_each_env([](co_env *env, void *) {
-        __atomic_store_n(&env->debugging_prepared, false, __ATOMIC_RELAXED);
-    }, nullptr);
+    for_each_env(
+        [](co_env *env, void *) {
+            __atomic_store_n(&env->debugging_prepared, false, __ATOMIC_RELAXED);
+        },
+        nullptr);
     return 0;
 }

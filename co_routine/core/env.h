@@ -24,7 +24,7 @@ struct env_counts {
 };
 
 struct co_env {
-    coroutine root;       // the thread's own stack
+    coroutine root;                  // the thread's own stack
     char *root_stack_high = nullptr; // root.stack_low .. here
     coroutine *running = &root;
     int *errno_at = nullptr;
@@ -56,7 +56,7 @@ struct co_env {
     co_env *next_env = nullptr; // of all threads, under the registry's lock
 
     void make_ready(coroutine *co);
-    coroutine *pop_ready(); // nullptr: none
+    coroutine *pop_ready();                                       // nullptr: none
     stack_pool *pool_for(size_t stack_bytes, size_t guard_bytes); // nullptr: no memory
 };
 

@@ -23,9 +23,9 @@ void take_out(co_env *env, coroutine *co) {
         sys::mprotect(co->stack_low, co->pool->stack_bytes(), PROT_NONE);
         return;
     }
-    bool saved = save_live_bytes(&co->tenancy, &co->loose_saves,
-                                 static_cast<char *>(coctx_sp(co->regs)), co->tenancy.home->high,
-                                 &env->slab, &env->copies);
+    bool saved =
+        save_live_bytes(&co->tenancy, &co->loose_saves, static_cast<char *>(coctx_sp(co->regs)),
+                        co->tenancy.home->high, &env->slab, &env->copies);
     CO_CHECK(saved, "no memory to save the stack of coroutine #%u", co->id);
     note_high_water(co);
 }

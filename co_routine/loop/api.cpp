@@ -174,7 +174,8 @@ void co_log_err(const char *fmt, ...) {
     va_end(args);
     if (n < 0)
         return;
-    size_t length = static_cast<size_t>(n) < sizeof text - 2 ? static_cast<size_t>(n) : sizeof text - 2;
+    size_t length =
+        static_cast<size_t>(n) < sizeof text - 2 ? static_cast<size_t>(n) : sizeof text - 2;
     text[length] = '\n';
     sys::write(2, text, length + 1);
 }

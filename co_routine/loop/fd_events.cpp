@@ -24,8 +24,9 @@ sparse_array<uint8_t> reserved_numbers;
 
 void note_registrar(int fd, co_env *env) {
     uintptr_t *who = registrars.at(static_cast<size_t>(fd)), seen = nobody;
-    if (who && !__atomic_compare_exchange_n(who, &seen, reinterpret_cast<uintptr_t>(env), false,
-                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+    if (who &&
+        !__atomic_compare_exchange_n(who, &seen, reinterpret_cast<uintptr_t>(env), false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
         seen != reinterpret_cast<uintptr_t>(env))
         __atomic_store_n(who, several, __ATOMIC_RELEASE);
 }

@@ -40,9 +40,9 @@ struct fd_entry {
     list_head queue[fd_queues];
     uint32_t generation; // of the number: changes when it is closed or replaced
     bool initialised;
-    bool registered;   // in the epoll
-    bool may[2];       // readiness by direction, meaningful while registered
-    uint32_t seen;     // RDHUP, HUP, ERR, PRI ever seen on it
+    bool registered; // in the epoll
+    bool may[2];     // readiness by direction, meaningful while registered
+    uint32_t seen;   // RDHUP, HUP, ERR, PRI ever seen on it
 };
 
 struct loop_counts {
@@ -51,8 +51,8 @@ struct loop_counts {
 
 struct loop {
     int epoll_fd = -1;
-    int wake_fd = -1; // eventfd: other threads ring it when the loop sleeps
-    unsigned sleeping = 0; // atomic: 1 while a wake-up must ring
+    int wake_fd = -1;             // eventfd: other threads ring it when the loop sleeps
+    unsigned sleeping = 0;        // atomic: 1 while a wake-up must ring
     bool until_all_ended = false; // co_run: with nobody left there is nothing to sleep for
     unsigned turns_since_poll = 0;
     uint64_t polled_at_cycles = 0;

@@ -10,7 +10,7 @@
 namespace corun {
 
 class timer_heap {
-public:
+  public:
     bool empty() const { return entries_.empty(); }
     size_t size() const { return entries_.size(); }
     int64_t first_deadline() const { return empty() ? no_deadline : entries_[0].deadline_ns; }
@@ -21,7 +21,7 @@ public:
     void clear() { entries_.clear(); }
     bool is_valid() const;
 
-private:
+  private:
     struct entry {
         int64_t deadline_ns; // beside the pointer: comparing touches no control block
         coroutine *co;

@@ -28,8 +28,8 @@ size_t vma_budget_left = SIZE_MAX; // SIZE_MAX: not read yet
 
 size_t read_max_map_count() {
     char text[24] = {};
-    sys::word fd = sys::call(SYS_openat, AT_FDCWD, "/proc/sys/vm/max_map_count",
-                             O_RDONLY | O_CLOEXEC, 0);
+    sys::word fd =
+        sys::call(SYS_openat, AT_FDCWD, "/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC, 0);
     if (sys::failed(fd))
         return 65530; // the kernel's default
     sys::read(static_cast<int>(fd), text, sizeof text - 1);
@@ -100,7 +100,7 @@ bool stack_pool::grow() {
     size_t stacks = slabs_.empty() ? first_slab_stacks : slabs_.back().stacks * 4;
     if (stacks > largest_slab_stacks)
         stacks = largest_slab_stacks;
-    while (stacks > 1 && stacks * stride_ > largest_slab_bytes)
+    while (stacks > 1 && stacks > largest_slab_bytes / stride_) // on i386 a product may wrap
         stacks /= 2;
     // Room on the free list for every stack there is: release never allocates.
     if (!slabs_.reserve(slabs_.size() + 1) || !free_.reserve(counts_.mapped + stacks))

@@ -36,7 +36,7 @@ struct stack_counts {
 
 // Stacks of one size and guard size.
 class stack_pool {
-public:
+  public:
     stack_pool(size_t stack_bytes, size_t guard_bytes);
     stack_pool(const stack_pool &) = delete;
     stack_pool &operator=(const stack_pool &) = delete;
@@ -53,7 +53,7 @@ public:
     // The stack whose stack or guard holds the address, low == nullptr when none of ours does.
     stack_range find(uintptr_t address) const;
 
-private:
+  private:
     struct slab {
         char *start;
         size_t stacks;

@@ -110,8 +110,8 @@ struct stShareStack_t {
     void *owner; // the env of the thread it belongs to
     int count;
     size_t stack_bytes;
-    unsigned tenants; // on all of them
-    unsigned next;    // where the search for the least crowded starts
+    unsigned tenants;              // on all of them
+    unsigned next;                 // where the search for the least crowded starts
     corun::stack_pool *range_pool; // CO_DEBUG_STACKS: the tenants' own ranges
     corun::stack_pool *stack_source;
     corun::shared_stack *stacks;

@@ -42,7 +42,12 @@ TEST(RawVector, WithoutMemoryItSaysSoAndKeepsWhatItHas) {
     raw_vector<char> v;
     ASSERT_TRUE(v.push_back('x'));
     const char *place = v.data();
-    EXPECT_FALSE(v.reserve(size_t{1} << (sizeof(void *) == 8 ? 48 : 31)));
+    raw_vector<char> hog; // i386: two of 2 GiB do not fit beside each other
+    constexpr bool small_world = sizeof(void *) == 4;
+    if (small_world) {
+        ASSERT_TRUE(hog.reserve(size_t{1} << 31));
+    }
+    EXPECT_FALSE(v.reserve(size_t{1} << (small_world ? 31 : 48)));
     EXPECT_EQ(v.data(), place);
     EXPECT_EQ(v.size(), 1U);
     EXPECT_EQ(v[0], 'x');
