@@ -79,15 +79,15 @@ perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcar
 # ---- Targets -------------------------------------------------------------------------------------
 
 .DEFAULT_GOAL := all
-.PHONY: all tests test test-i386 test-deps soak demo examples perf lint tidy format install uninstall clean \
+.PHONY: all tests test test-i386 test-deps soak demo examples perf perf-programs lint tidy format install uninstall clean \
         help list-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
 
 all: $(libs) $(if $(launcher),$(B)/corun)      ## the library, static and shared
 examples: $(example_bins)                      ## example/*, linked with libcorun.a
-perf: $(perf_bins)                             ## the benchmarks in perf/
-tests: all examples $(suite_bins) $(prog_bins) ## build what `make test` runs
+perf-programs: $(perf_bins)                    ## the benchmarks, built
+tests: all examples $(suite_bins) $(prog_bins) $(if $(SAN),,$(perf_bins))  ## build what `make test` runs
 
 # ---- How it is made ------------------------------------------------------------------------------
 
@@ -205,10 +205,15 @@ format:                                        ## clang-format over everything
 	@find $(wildcard co_ctx co_routine co_hook tests example perf) -name '*.h' ! -name asm.h -o -name '*.hpp' \
 	    -o -name '*.c' -o -name '*.cpp' | xargs clang-format -i
 
+demo_programs := $(B)/example/echo_server $(addprefix $(B)/perf/,demo echo_load echo_pthread)
 demo:                                          ## 10,000 connections, checked byte by byte
 	@command -v $(CXX) >/dev/null || tests/support/test_deps
-	@$(MAKE) --no-print-directory -j$(shell nproc) all examples perf
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(demo_programs)
 	@$(B)/perf/demo
+
+benchmarks := switch_bench coroutine_bench sync_bench stack_memory echo_compare
+perf: $(perf_bins) $(B)/example/echo_server    ## runs the benchmarks, one after the other
+	@set -e; for b in $(benchmarks); do printf '\n==== %s\n' $(B)/perf/$$b; $(B)/perf/$$b; done
 
 # For tests/support/run_suites.
 list-suites:

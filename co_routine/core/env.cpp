@@ -62,6 +62,9 @@ void destroy_env(void *argument) {
         installed_env_hooks.destroy_loop(env);
     end_debugging(env);
     tls_env = nullptr;
+    // What was posted may have ended the last coroutine before its poster has come back.
+    while (__atomic_load_n(&env->posters, __ATOMIC_ACQUIRE) != 0)
+        sys::call(SYS_sched_yield);
     free_pools(env);
     env->~co_env();
     sys::munmap(env, sizeof(co_env));
@@ -95,6 +98,7 @@ void drop_others_after_fork(co_env *env) {
     env->ready_first = env->ready_last = nullptr;
     env->ready_count = 0;
     env->inbox = nullptr;
+    env->posters = 0;
 }
 
 void after_fork_in_child() {

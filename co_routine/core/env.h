@@ -49,6 +49,7 @@ struct co_env {
 
     loop *event_loop = nullptr;
     coroutine *inbox = nullptr; // atomic: coroutines with pending != 0, last come first
+    unsigned posters = 0;       // atomic: threads that are posting; the env outlives them
 
 #if CO_TSAN
     void *buried_fiber = nullptr; // of the coroutine that ended last

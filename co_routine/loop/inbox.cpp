@@ -18,6 +18,8 @@ void inbox_ring(co_env *env) {
 
 void inbox_post(coroutine *co, uint32_t bits) {
     co_env *env = co->env;
+    // Once posted, co may run and end, and its thread with it: the env waits for us.
+    __atomic_add_fetch(&env->posters, 1U, __ATOMIC_RELAXED);
     if (__atomic_fetch_or(&co->pending, bits, __ATOMIC_ACQ_REL) == 0) {
         coroutine *first = __atomic_load_n(&env->inbox, __ATOMIC_RELAXED);
         do
@@ -26,6 +28,7 @@ void inbox_post(coroutine *co, uint32_t bits) {
                                             __ATOMIC_RELAXED));
     }
     inbox_ring(env);
+    __atomic_sub_fetch(&env->posters, 1U, __ATOMIC_RELEASE);
 }
 
 int wake_yielded(coroutine *co) {

@@ -183,13 +183,15 @@ void poll_once(co_env *env, loop *l, int64_t timeout_ns) {
         if (!inbox_empty(env) || __atomic_load_n(&l->closed_pending, __ATOMIC_SEQ_CST) != 0)
             timeout_ns = 0;
     }
-    sys::word n = wait_for_events(l->epoll_fd, events, timeout_ns);
+    int epoll_fd = __atomic_load_n(&l->epoll_fd, __ATOMIC_ACQUIRE);
+    sys::word n = wait_for_events(epoll_fd, events, timeout_ns);
     __atomic_store_n(&l->sleeping, 0U, __ATOMIC_RELAXED);
     ++l->counts.wakeups;
     l->turns_since_poll = 0;
     l->polled_at_cycles = cycles();
     bool failed = sys::failed(n);
-    bool interrupted = n == -EINTR;
+    // Or fd_vacate moved the epoll on another thread, just before we went to sleep in it.
+    bool interrupted = n == -EINTR || epoll_fd != __atomic_load_n(&l->epoll_fd, __ATOMIC_ACQUIRE);
     CO_CHECK(!failed || interrupted, "epoll_wait failed with errno %ld", -n);
     for (sys::word i = 0; i < (failed ? 0 : n); ++i) {
         uint64_t data = events[i].data.u64;

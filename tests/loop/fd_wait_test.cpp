@@ -134,7 +134,7 @@ TEST_F(FdWait, AWaiterThatTimesOutHandsItsWakeOn) { // contract 38
         EXPECT_EQ(park(nap, {}, t), -ETIMEDOUT);
         EXPECT_TRUE(one->has(flag_timed_out));
         EXPECT_EQ(send_now(p.b, "x"), 1);
-        inject_edge(p.a, EPOLLIN);
+        harvest_edges();
     });
     one = keep([&] {
         char c;
@@ -173,7 +173,7 @@ TEST_F(FdWait, ACancelledWaiterHandsItsWakeOn) { // contract 38
     });
     go([&] {
         EXPECT_EQ(send_now(p.b, "x"), 1);
-        inject_edge(p.a, EPOLLIN);
+        harvest_edges();
         EXPECT_EQ(co_cancel(first), 0);
     });
     co_run();
@@ -199,7 +199,7 @@ TEST_F(FdWait, AReleasedWaiterHandsItsWakeOn) { // contract 38
     });
     go([&] {
         EXPECT_EQ(send_now(p.b, "x"), 1);
-        inject_edge(p.a, EPOLLIN);
+        harvest_edges();
         release(first);
     });
     co_run();

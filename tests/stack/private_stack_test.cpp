@@ -150,7 +150,7 @@ TEST(PrivateStackWithoutGuard, StacksStandSideBySide) {
 }
 
 TEST(PrivateStackWithoutMemory, AcquireSaysSoAndCountsNothing) {
-    stack_pool pool(size_t{1} << (sizeof(void *) == 8 ? 47 : 31), 0);
+    stack_pool pool(sizeof(void *) == 8 ? size_t{1} << 47 : size_t{0xC0000000}, 0);
     stack_range s;
     EXPECT_FALSE(pool.acquire(&s));
     EXPECT_EQ(pool.counts().in_use, 0U);

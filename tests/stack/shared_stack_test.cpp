@@ -23,7 +23,9 @@ struct SaveBuffer : testing::Test {
     uint8_t loose = 0;
 
     void fill(size_t bytes, char with) { memset(high - bytes, with, bytes); }
-    bool save(size_t bytes) { return save_live_bytes(&t, &loose, high - bytes, high, &pool, &counts); }
+    bool save(size_t bytes) {
+        return save_live_bytes(&t, &loose, high - bytes, high, &pool, &counts);
+    }
     void restore() { restore_live_bytes(&t, high, &counts); }
 
     void TearDown() override {
