@@ -100,8 +100,9 @@ void co_yield(stCoRoutine_t *co);
 /* co_yield of the running coroutine. */
 void co_yield_ct(void);
 
-/* Frees co. It must not be running. A coroutine that has not ended is dropped without unwinding:
- * no destructor of its runs (use co_cancel and co_join for that). NULL is ignored. */
+/* Frees co. It must not be running, and nobody may be waiting to join it. A coroutine that has not
+ * ended is dropped without unwinding: no destructor of its runs (use co_cancel and co_join for that).
+ * NULL is ignored. */
 void co_release(stCoRoutine_t *co);
 
 /* Makes a coroutine that has ended, or never ran, ready to be resumed from the start again. */

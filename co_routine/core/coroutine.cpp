@@ -77,18 +77,13 @@ int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
         co->pool = group->range_pool;
     }
     co->tenancy.home = least_crowded(group);
-    ++co->tenancy.home->tenants;
-    ++group->tenants;
+    enter_shared_stack(co->tenancy.home);
     *out = co;
     return 0;
 }
 
-void leave_shared_stack(co_env *env, coroutine *co) {
-    shared_stack *home = co->tenancy.home;
-    if (home->occupant == co)
-        home->occupant = nullptr;
-    --home->tenants;
-    --home->group->tenants;
+void give_up_tenancy(co_env *env, coroutine *co) {
+    leave_shared_stack(co->tenancy.home, co);
     co->tenancy.home = nullptr;
     drop_saved_bytes(&co->tenancy, &env->slab, &env->copies);
     if (!co->pool)
@@ -103,7 +98,7 @@ void leave_shared_stack(co_env *env, coroutine *co) {
 // back, and nothing else runs on this thread before the switch.
 void free_memory(co_env *env, coroutine *co) {
     if (co->tenancy.home)
-        leave_shared_stack(env, co);
+        give_up_tenancy(env, co);
     if (co->pool)
         co->pool->release(co->stack_low); // the block goes with it
     else
@@ -197,7 +192,7 @@ void free_coroutine(coroutine *co) {
         co->waiting = nullptr;
         co->set(flag_doomed);
         if (co->tenancy.home) // now, so that co_release_sharestack need not wait for a queue
-            leave_shared_stack(env, co);
+            give_up_tenancy(env, co);
         return;
     }
     if (co->extra)
@@ -218,10 +213,14 @@ void *coroutine_entry(void *self, void *) {
     end_running(co->entry(co->arg));
 }
 
+// Each takes the result along: when its turn comes, co may have been released.
 void wake_joiners(coroutine *co) {
-    if (co->extra)
-        while (list_node *n = co->extra->joiners.pop_front())
-            co->env->make_ready(CO_CONTAINER(n, coroutine, wait_link));
+    while (list_node *n = co->extra ? co->extra->joiners.pop_front() : nullptr) {
+        coroutine *joiner = CO_CONTAINER(n, coroutine, wait_link);
+        joiner->wait_slot = co->result;
+        joiner->set(flag_joined);
+        co->env->make_ready(joiner);
+    }
 }
 
 void end_running(void *result) {

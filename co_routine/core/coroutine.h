@@ -61,6 +61,7 @@ enum co_flag : uint16_t {
     flag_unwinding = 1 << 10,   // the end is under way: no second one begins
     flag_woken = 1 << 11,       // ready because of a co_wake it has not answered yet
     flag_ran = 1 << 12,         // its entry function has begun
+    flag_joined = 1 << 13,      // the one it joins has ended; wait_slot is its result
 };
 
 // Bits of coroutine::pending: what other threads ask for.

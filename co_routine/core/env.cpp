@@ -58,13 +58,13 @@ void destroy_env(void *argument) {
         free_coroutine(co);
     }
     run_local_destructors(&env->root);
+    // What was posted may have ended the last coroutine before its poster has rung the loop.
+    while (__atomic_load_n(&env->posters, __ATOMIC_ACQUIRE) != 0)
+        sys::call(SYS_sched_yield);
     if (installed_env_hooks.destroy_loop)
         installed_env_hooks.destroy_loop(env);
     end_debugging(env);
     tls_env = nullptr;
-    // What was posted may have ended the last coroutine before its poster has come back.
-    while (__atomic_load_n(&env->posters, __ATOMIC_ACQUIRE) != 0)
-        sys::call(SYS_sched_yield);
     free_pools(env);
     env->~co_env();
     sys::munmap(env, sizeof(co_env));

@@ -39,23 +39,27 @@ co_env *env_with_loop(const char *function) {
 // From another thread, where it may end at this moment: a look at one byte that its own thread
 // writes without ceremony, thousands of times more often than anybody asks.
 __attribute__((noinline, no_sanitize("thread"))) bool seems_ended(const coroutine *co) {
-    return *const_cast<const volatile co_state *>(&co->state) == co_state::ended;
+    const volatile co_state *state = &co->state;
+    return *state == co_state::ended;
 }
 
-int join(coroutine *co) {
+int join(coroutine *co, void **result) {
+    if (co->state == co_state::ended) {
+        *result = co->result;
+        return 0;
+    }
     coroutine *self = tls_env->running;
     co_extra *extra = extra_of(co);
     if (!extra)
         return ENOMEM;
-    while (co->state != co_state::ended) {
-        extra->joiners.push_back(&self->wait_link);
-        int r = park(join_kind, {.object = co}, no_deadline);
-        if (self->wait_link.linked())
-            self->wait_link.unlink();
-        if (r != 0)
-            return -r;
-    }
-    return 0;
+    extra->joiners.push_back(&self->wait_link);
+    int r = 0;
+    while (r == 0 && !self->has(flag_joined))
+        r = park(join_kind, {.object = co}, no_deadline);
+    if (self->wait_link.linked())
+        self->wait_link.unlink();
+    *result = self->wait_slot;
+    return self->take(flag_joined) ? 0 : -r;
 }
 
 } // namespace
@@ -113,10 +117,11 @@ int co_join(stCoRoutine_t *co, void **ret) {
     CO_CHECK(co->env == env, "co_join: coroutine #%u belongs to another thread", co->id);
     if (co == env->running || co->has(flag_root))
         return EDEADLK;
-    if (int error = join(co))
+    void *result;
+    if (int error = join(co, &result))
         return leave_wait(error);
     if (ret)
-        *ret = co->result;
+        *ret = result;
     return 0;
 }
 
@@ -134,8 +139,7 @@ int co_wake(stCoRoutine_t *co) {
     CO_CHECK(co != nullptr, "co_wake: the coroutine is NULL");
     if (co->env == tls_env)
         return wake_yielded(co);
-    auto state = __atomic_load_n(reinterpret_cast<const uint8_t *>(&co->state), __ATOMIC_RELAXED);
-    if (static_cast<co_state>(state) == co_state::ended)
+    if (seems_ended(co))
         return ESRCH;
     inbox_post(co, pending_wake);
     return 0;

@@ -40,7 +40,7 @@ int move_up(int fd) {
 
 void on_wake_fd(loop *l) {
     uint64_t count;
-    sys::read(l->wake_fd, &count, sizeof count);
+    sys::read(__atomic_load_n(&l->wake_fd, __ATOMIC_ACQUIRE), &count, sizeof count);
 }
 
 int open_descriptors(loop *l) {

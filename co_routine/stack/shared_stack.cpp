@@ -30,18 +30,31 @@ void drop_saved_bytes(tenant *t, slab_pool *pool, copy_counts *counts) {
     t->saved_bytes = t->saved_capacity = 0;
 }
 
-// Some stack has at most the average, so the search ends there; starting behind the last choice it
-// rarely takes more than a step.
+// fewest is never above the truth: it follows each tenant that leaves, and grows here when no stack
+// is as empty any more. Starting behind the last choice, the search rarely takes more than a step.
 shared_stack *least_crowded(stShareStack_t *group) {
-    unsigned n = static_cast<unsigned>(group->count), average = group->tenants / n;
-    for (unsigned i = 0; i < n; ++i) {
-        unsigned at = (group->next + i) % n;
-        if (group->stacks[at].tenants <= average) {
+    unsigned n = static_cast<unsigned>(group->count);
+    for (;; ++group->fewest)
+        for (unsigned i = 0; i < n; ++i) {
+            unsigned at = (group->next + i) % n;
+            if (group->stacks[at].tenants > group->fewest)
+                continue;
             group->next = (at + 1) % n;
             return &group->stacks[at];
         }
-    }
-    return &group->stacks[0]; // not reached: not all can be above the average
+}
+
+void enter_shared_stack(shared_stack *home) {
+    ++home->tenants;
+    ++home->group->tenants;
+}
+
+void leave_shared_stack(shared_stack *home, const stCoRoutine_t *co) {
+    if (home->occupant == co)
+        home->occupant = nullptr;
+    --home->group->tenants;
+    if (--home->tenants < home->group->fewest)
+        home->group->fewest = home->tenants;
 }
 
 } // namespace corun

@@ -121,5 +121,7 @@ namespace corun {
 
 // Where a new tenant goes.
 shared_stack *least_crowded(stShareStack_t *group);
+void enter_shared_stack(shared_stack *home);
+void leave_shared_stack(shared_stack *home, const stCoRoutine_t *co);
 
 } // namespace corun

@@ -158,12 +158,13 @@ TEST_F(EventLoop, RunsCoroutinesBetweenTheCalls) {
         co_sleep_ms(3);
         EXPECT_EQ(send_now(s.p.b, "x"), 1);
     });
-    co_eventloop(co_get_epoll_ct(),
-                 [](void *arg) {
-                     auto *at = static_cast<state *>(arg);
-                     return at->done || now_ns() > at->give_up ? -1 : 0;
-                 },
-                 &s);
+    co_eventloop(
+        co_get_epoll_ct(),
+        [](void *arg) {
+            auto *at = static_cast<state *>(arg);
+            return at->done || now_ns() > at->give_up ? -1 : 0;
+        },
+        &s);
     EXPECT_TRUE(s.done);
 }
 

@@ -62,7 +62,8 @@ TEST_F(FdTable, RealDescriptorsToTheLimitOfTheProcess) { // contract 35
     rlimit limit{};
     ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     stream_pair p;
-    int high = static_cast<int>(sys::fcntl(p.a, F_DUPFD_CLOEXEC, static_cast<long>(limit.rlim_cur) - 1));
+    int high =
+        static_cast<int>(sys::fcntl(p.a, F_DUPFD_CLOEXEC, static_cast<long>(limit.rlim_cur) - 1));
     ASSERT_EQ(high, static_cast<int>(limit.rlim_cur) - 1);
     go([&] {
         char c;

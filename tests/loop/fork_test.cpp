@@ -8,7 +8,16 @@ using namespace corun;
 
 namespace {
 
-using Fork = LoopTest;
+// TSan's runtime forgets the other fibers in a child that was forked on one, and with them who ran
+// before whom: what it reports there is not so.
+class Fork : public LoopTest {
+    void SetUp() override {
+        LoopTest::SetUp();
+        if (CO_TSAN)
+            GTEST_SKIP() << "TSan does not know forks inside a fiber";
+    }
+};
+using ForkOutsideACoroutine = LoopTest;
 
 // In the child: what is not true is its exit status, so that the parent can say where.
 #define CHILD_CHECK(condition)                                                                     \
@@ -174,7 +183,7 @@ TEST_F(Fork, TheThreadsOwnStackGoesOnWaitingInTheChild) { // contract 25
     }
 }
 
-TEST_F(Fork, OutsideACoroutineTheChildStartsAfresh) { // contract 25
+TEST_F(ForkOutsideACoroutine, TheChildStartsAfresh) { // contract 25
     stream_pair p;
     long got = 0;
     go([&] {

@@ -178,7 +178,8 @@ inline size_t open_descriptors() {
 inline void harvest_edges() {
     corun::co_env *env = corun::current_env();
     epoll_event events[16];
-    long n = corun::sys::call(SYS_epoll_pwait, env->event_loop->epoll_fd, events, 16, 0, nullptr, 0);
+    long n =
+        corun::sys::call(SYS_epoll_pwait, env->event_loop->epoll_fd, events, 16, 0, nullptr, 0);
     ASSERT_GT(n, 0);
     for (long i = 0; i < n; ++i)
         corun::fd_handle_event(env, static_cast<int>(events[i].data.u64 & 0xFFFFFFFF),

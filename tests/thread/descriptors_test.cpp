@@ -200,14 +200,18 @@ TEST_F(ThreadEnd, WhatWaitsIsDroppedWithItsThread) {
     for (int i = 0; i < rounds(200) + 10; ++i) {
         std::thread([&] {
             coroutine_bodies made;
-            made.go([&] { // both wait for ever
-                char c;
-                recv_in_loop(p.a, &c, 1);
-            }, nullptr, false);
-            made.go([&] {
-                pollfd f{p.a, POLLIN, 0};
-                co_poll(nullptr, &f, 1, 60000);
-            }, nullptr, false);
+            made.go(
+                [&] { // both wait for ever
+                    char c;
+                    recv_in_loop(p.a, &c, 1);
+                },
+                nullptr, false);
+            made.go(
+                [&] {
+                    pollfd f{p.a, POLLIN, 0};
+                    co_poll(nullptr, &f, 1, 60000);
+                },
+                nullptr, false);
             made.go([] { co_sleep_ms(60000); }, nullptr, false);
             made.go([] { co_yield_ct(); }, nullptr, false);
             for (int k = 0; k < 3; ++k)
@@ -240,22 +244,19 @@ TEST_F(CrossFork, ForksOfOneThreadDoNotDisturbTheLoopsOfOthers) { // contract 25
         }
     };
     loop_thread one([&] { play(p.a, true); }), two([&] { play(p.b, false); });
-    go([&] {
-        for (int i = 0; i < 30; ++i) {
-            pid_t child = fork();
-            if (child == 0) {
-                alarm(20);
-                stream_pair own;
-                char c;
-                go([&] { send_now(own.b, "x"); });
-                _exit(recv_in_loop(own.a, &c, 1) == 1 ? 0 : 1);
-            }
-            int status = -1;
-            EXPECT_EQ(waitpid(child, &status, 0), child);
-            EXPECT_EQ(status, 0);
+    for (int i = 0; i < 30; ++i) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(20);
+            stream_pair own;
+            char c;
+            go([&] { send_now(own.b, "x"); });
+            _exit(recv_in_loop(own.a, &c, 1) == 1 ? 0 : 1);
         }
-    });
-    co_run();
+        int status = -1;
+        EXPECT_EQ(waitpid(child, &status, 0), child);
+        EXPECT_EQ(status, 0);
+    }
     int seen = beats;
     EXPECT_TRUE(eventually([&] { return beats > seen + 10; }));
     over = true;
