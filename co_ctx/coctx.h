@@ -25,7 +25,7 @@
  *  - coctx_make touches no byte of the stack, so a stack costs no memory until it runs.
  *  - All of it is async-signal-safe, and signals may arrive at any instruction of it.
  *
- * The types and the first three functions are libco's by source. regs[] is larger than what is
+ * The types and the first three functions are libco's by source. regs[] is larger on x86_64 than what is
  * used, as in libco; its order is ours (x86_64/layout.h, i386/layout.h).
  */
 #ifndef CORUN_CO_CTX_COCTX_H

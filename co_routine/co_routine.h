@@ -124,7 +124,8 @@ int co_join(stCoRoutine_t *co, void **ret);
 
 /* Asks co to end at the wait it is in, or at its next one: the wait is left, destructors run, and co
  * ends with CO_CANCELED. A coroutine that has not run yet ends without running. Twice is once. From
- * any thread, while co is not released. ESRCH: it has ended. Unwinding needs libgcc_s (any C++
+ * any thread, while co is not released. ESRCH: it has ended. EINVAL: the thread's own stack. ENOTSUP
+ * (on co's thread): there is no unwinder and the mode is not CO_CANCEL_ERRNO. It needs libgcc_s (any C++
  * program has it) and unwind tables; where a frame has none, unwinding stops, the stack is freed and
  * co_stats.unwind_stopped counts it. */
 int co_cancel(stCoRoutine_t *co);
@@ -170,8 +171,8 @@ int co_release_sharestack(stShareStack_t *stacks);
 /* Runs the loop until every coroutine of this thread that was started has ended. */
 void co_run(void);
 
-/* Runs the loop for ever, or until pfn(arg), called about every millisecond, returns -1. With pfn
- * NULL an idle loop sleeps. ctx: co_get_epoll_ct(). */
+/* Runs the loop for ever, or until pfn(arg), called after each turn and at least every millisecond,
+ * returns -1. With pfn NULL an idle loop sleeps. ctx: co_get_epoll_ct(). */
 void co_eventloop(stCoEpoll_t *ctx, pfn_co_eventloop_t pfn, void *arg);
 /* The calling thread's loop, made if need be. NULL with errno when it cannot be made. */
 stCoEpoll_t *co_get_epoll_ct(void);
@@ -294,7 +295,7 @@ typedef struct co_wg { /* private */
 /* Wait group: add before the work starts, done when a piece ends, wait until none is left. */
 int co_wg_init(co_wg_t *wg);
 int co_wg_destroy(co_wg_t *wg);
-int co_wg_add(co_wg_t *wg, long n); /* EINVAL: the count would fall below 0 */
+int co_wg_add(co_wg_t *wg, long n); /* EINVAL: the count would fall below 0; EOVERFLOW */
 int co_wg_done(co_wg_t *wg);
 int co_wg_wait(co_wg_t *wg);                       /* [waits] */
 int co_wg_timedwait(co_wg_t *wg, long timeout_ms); /* [waits] */

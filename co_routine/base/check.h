@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Assertions. CO_CHECK stays in every build: what it guards is the user's mistake, and going on would
-// corrupt a stack. CO_DCHECK guards our own invariants in test builds, CO_DCHECK_SLOW the ones that
+// corrupt a stack. CO_DCHECK guards our own invariants in the SAN= builds, CO_DCHECK_SLOW the ones that
 // walk a structure. A condition has no side effects and no &&: one check says one thing.
 #pragma once
 

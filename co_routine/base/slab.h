@@ -34,7 +34,7 @@ class slab_pool {
     static size_t rounded(size_t bytes);
 
     size_t held_bytes() const { return held_bytes_; } // handed out now
-    void destroy();                                   // unmaps everything, blocks in use included
+    void destroy(); // unmaps all slabs; blocks above 32 KiB are their owners'
 
     static constexpr size_t small_limit = 4096, small_step = 16;
 

@@ -66,7 +66,7 @@ _Unwind_Reason_Code on_frame(int, _Unwind_Action actions, _Unwind_Exception_Clas
 } // namespace
 
 bool prepare_unwinder() {
-    if (forced_unwind)
+    if (__atomic_load_n(&forced_unwind, __ATOMIC_ACQUIRE))
         return true;
     forced_unwind_function found = _Unwind_ForcedUnwind;
     region_start_function start = _Unwind_GetRegionStart;
@@ -79,10 +79,10 @@ bool prepare_unwinder() {
     }
     if (!found || !start)
         return false;
-    region_start = start;
-    forced_unwind = found;
+    __atomic_store_n(&region_start, start, __ATOMIC_RELAXED);
     if (std::set_terminate && !__atomic_exchange_n(&terminate_installed, true, __ATOMIC_ACQ_REL))
         former_terminate = std::set_terminate(on_terminate);
+    __atomic_store_n(&forced_unwind, found, __ATOMIC_RELEASE); // last: it says that all is there
     return true;
 }
 

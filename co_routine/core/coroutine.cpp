@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <climits>
 #include <new>
+#include <sys/mman.h>
 
 namespace corun {
 namespace {
@@ -88,7 +89,7 @@ void give_up_tenancy(co_env *env, coroutine *co) {
     drop_saved_bytes(&co->tenancy, &env->slab, &env->copies);
     if (!co->pool)
         return;
-    sys::mprotect(co->stack_low, co->pool->stack_bytes(), 3 /* read, write */);
+    sys::mprotect(co->stack_low, co->pool->stack_bytes(), PROT_READ | PROT_WRITE);
     co->pool->release(co->stack_low);
     co->pool = nullptr;
     co->stack_low = nullptr;

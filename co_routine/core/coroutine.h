@@ -10,7 +10,7 @@
 // A private stack carries its coroutine's control block at its top: one page serves both. On a
 // shared stack the block stands apart, because it must be readable while the stack is out.
 //
-// Fields belong to the coroutine's thread, except `pending`, which any thread sets (core/inbox.h).
+// Fields belong to the coroutine's thread, except `pending`, which any thread sets (loop/inbox.h).
 #pragma once
 
 #include "co_ctx/coctx.h"

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <new>
 #include <pthread.h>
+#include <sys/mman.h>
 
 // In a program without a C++ runtime there is none, and no exception state to keep apart.
 extern "C" __attribute__((weak)) void *__cxa_get_globals();
@@ -36,6 +37,8 @@ void name_running(char *out, unsigned size) {
 }
 
 void free_pools(co_env *env) {
+    while (!env->shared.empty())
+        free_sharestack(env, env->shared.back());
     for (size_t i = 0; i < env->pools.size(); ++i)
         env->pools[i]->~stack_pool();
 }
@@ -103,6 +106,7 @@ void drop_others_after_fork(co_env *env) {
 
 void after_fork_in_child() {
     registry_lock = 0;
+    reset_keys_lock_after_fork();
     if (tls_env)
         drop_others_after_fork(tls_env); // takes them out of the loop's queues: before its reset
     for (co_env *env = registry; env && installed_env_hooks.reset_loop_after_fork;
@@ -152,7 +156,7 @@ void set_up_root(co_env *env) {
 
 co_env *make_env() {
     pthread_once(&process_once, set_up_process);
-    sys::word r = sys::mmap_anonymous(sizeof(co_env), 3 /* read, write */, 0);
+    sys::word r = sys::mmap_anonymous(sizeof(co_env), PROT_READ | PROT_WRITE, 0);
     if (sys::failed(r))
         return nullptr;
     co_env *env = new (reinterpret_cast<void *>(r)) co_env;

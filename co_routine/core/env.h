@@ -74,7 +74,7 @@ inline coroutine *running_coroutine() {
     return env && env->running != &env->root ? env->running : nullptr;
 }
 
-// Every env of the process, for what concerns them all (close, fork). f may not block.
+// Every env of the process, for what concerns them all (close, dup2, co_set_debug). f may not block.
 void for_each_env(void (*f)(co_env *env, void *arg), void *arg);
 
 // loop/ hangs its end and its fork handler in here, so that core need not know it.
@@ -84,6 +84,9 @@ struct env_hooks {
     void (*drop_timer)(coroutine *co) = nullptr; // of one that is freed while it waits
 };
 extern env_hooks installed_env_hooks __attribute__((visibility("hidden")));
+
+// Gives a group of shared stacks back, whose tenants have left.
+void free_sharestack(co_env *env, stShareStack_t *group);
 
 // A private stack with a control block at its top; nullptr: no memory. Undone by free_coroutine.
 coroutine *place_on_private_stack(co_env *env, size_t stack_bytes, size_t guard_bytes);

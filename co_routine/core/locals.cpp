@@ -29,7 +29,7 @@ struct local {
     uint32_t generation;
 };
 
-// The table grows by halves of the key space in use; both kinds of keys have one.
+// The table doubles when a key does not fit; both kinds of keys have one.
 struct local_table {
     local *by_key = nullptr;
     uint32_t count = 0;
@@ -115,6 +115,8 @@ bool is_live_key(co_key_t key, uint32_t *generation) {
 } // namespace
 
 namespace corun {
+
+void reset_keys_lock_after_fork() { keys_lock = 0; }
 
 void run_local_destructors(coroutine *co) {
     if (!co->extra || !co->extra->locals)

@@ -11,4 +11,7 @@ namespace corun {
 // Runs the destructors of co's values, in up to 4 rounds, and frees the table.
 void run_local_destructors(coroutine *co);
 
+// In the child of fork: another thread may have held the lock of the keys.
+void reset_keys_lock_after_fork();
+
 } // namespace corun

@@ -74,12 +74,7 @@ stShareStack_t *co_alloc_sharestack(int count, int size) {
     return group;
 }
 
-int co_release_sharestack(stShareStack_t *group) {
-    co_env *env = env_or_null();
-    if (!group || group->owner != env)
-        return EINVAL;
-    if (group->tenants != 0)
-        return EBUSY;
+void corun::free_sharestack(co_env *env, stShareStack_t *group) {
     for (size_t i = 0; i < env->shared.size(); ++i)
         if (env->shared[i] == group) {
             env->shared[i] = env->shared.back();
@@ -88,5 +83,14 @@ int co_release_sharestack(stShareStack_t *group) {
         }
     release_stacks(group, group->count);
     env->slab.release(group, group_bytes(group->count));
+}
+
+int co_release_sharestack(stShareStack_t *group) {
+    co_env *env = env_or_null();
+    if (!group || group->owner != env)
+        return EINVAL;
+    if (group->tenants != 0)
+        return EBUSY;
+    free_sharestack(env, group);
     return 0;
 }

@@ -129,8 +129,9 @@ int co_cancel(stCoRoutine_t *co) {
     CO_CHECK(co != nullptr, "co_cancel: the coroutine is NULL");
     if (co->env == tls_env)
         return request_cancel(co);
-    if (!prepare_unwinder())
-        return ENOTSUP;
+    if (seems_ended(co))
+        return ESRCH;
+    prepare_unwinder(); // here there is room for it; its thread says what it means if there is none
     inbox_post(co, pending_cancel);
     return 0;
 }

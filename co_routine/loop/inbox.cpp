@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/loop/inbox.h"
 
+#include "co_routine/base/check.h"
 #include "co_routine/core/cancel.h"
 #include "co_routine/loop/loop.h"
 
@@ -66,8 +67,8 @@ void inbox_drain(co_env *env) {
             free_coroutine(co);
             continue;
         }
-        if (bits & pending_cancel)
-            request_cancel(co);
+        if ((bits & pending_cancel) && request_cancel(co) == ENOTSUP)
+            warn("co_cancel of coroutine #%u: there is no unwinder (libgcc_s); it goes on", co->id);
         if ((bits & pending_unpark) && co->state == co_state::parked)
             env->make_ready(co);
         if (bits & pending_wake)

@@ -11,6 +11,7 @@
 #include <new>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 namespace corun {
@@ -214,7 +215,7 @@ void drop_timer(coroutine *co) { co->env->event_loop->timers.remove(co); }
 loop *loop_of(co_env *env, int *error) {
     if (CO_LIKELY(env->event_loop != nullptr))
         return env->event_loop;
-    sys::word r = sys::mmap_anonymous(sizeof(loop), 3 /* read, write */, 0);
+    sys::word r = sys::mmap_anonymous(sizeof(loop), PROT_READ | PROT_WRITE, 0);
     int failure = sys::failed(r) ? ENOMEM : 0;
     loop *l = failure ? nullptr : new (reinterpret_cast<void *>(r)) loop;
     if (l)

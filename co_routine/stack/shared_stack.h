@@ -111,6 +111,7 @@ struct stShareStack_t {
     int count;
     size_t stack_bytes;
     unsigned tenants;              // on all of them
+    unsigned fewest;               // tenants of the least crowded, or less
     unsigned next;                 // where the search for the least crowded starts
     corun::stack_pool *range_pool; // CO_DEBUG_STACKS: the tenants' own ranges
     corun::stack_pool *stack_source;

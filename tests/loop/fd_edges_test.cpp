@@ -8,6 +8,15 @@ namespace {
 
 using FdEdges = LoopTest;
 
+//   first                 second               third                fourth
+//                                              sleeps until t
+//   recv: waits until t+1
+//                         recv: waits
+//                                                                   runs until t+2
+//   (both deadlines are over: third is ready, then first)
+//                                              send "x", an edge: it is spent on first
+//   ETIMEDOUT, hands it on
+//                         gets "x"
 TEST_F(FdEdges, AWaiterThatTimesOutHandsItsWakeOn) { // contract 38
     static constexpr wait_kind nap{"test", false, nullptr};
     stream_pair p;
@@ -37,6 +46,12 @@ TEST_F(FdEdges, AWaiterThatTimesOutHandsItsWakeOn) { // contract 38
     EXPECT_EQ(second, 1);
 }
 
+//   first                 second               third
+//   recv: waits           recv: waits
+//                                              send "x", an edge: it is spent on first
+//                                              co_cancel(first)
+//   ECANCELED, hands it on
+//                         gets "x"
 TEST_F(FdEdges, ACancelledWaiterHandsItsWakeOn) { // contract 38
     stream_pair p;
     long second = 0;
@@ -58,6 +73,11 @@ TEST_F(FdEdges, ACancelledWaiterHandsItsWakeOn) { // contract 38
     EXPECT_EQ(second, 1);
 }
 
+//   first                 second               third
+//   recv: waits           recv: waits
+//                                              send "x", an edge: it is spent on first
+//                                              co_release(first): it never runs again
+//                         gets "x"
 TEST_F(FdEdges, AReleasedWaiterHandsItsWakeOn) { // contract 38
     stream_pair p;
     long second = 0;
@@ -79,6 +99,11 @@ TEST_F(FdEdges, AReleasedWaiterHandsItsWakeOn) { // contract 38
     EXPECT_EQ(second, 1);
 }
 
+//   first                 second               clients
+//   accept: waits         accept: waits
+//                                              connect, connect: one edge
+//   gets one, wakes second
+//                         gets the other
 TEST_F(FdEdges, TwoConnectionsInOneEdgeReachTwoParkedAcceptors) { // contract 38
     tcp_listener listener;
     std::vector<int> accepted, clients;

@@ -115,31 +115,6 @@ TEST_F(FdWait, ADeadlineEndsTheWaitAndLeavesTheDescriptorUsable) {
     co_run();
 }
 
-//   first                 second               third                fourth
-//                                              sleeps until t
-//   recv: waits until t+1
-//                         recv: waits
-//                                                                   runs until t+2
-//   (both deadlines are over: third is ready, then first)
-//                                              send "x", an edge: it is spent on first
-//   ETIMEDOUT, hands it on
-//                         gets "x"
-//   first                 second               third
-//   recv: waits           recv: waits
-//                                              send "x", an edge: it is spent on first
-//                                              co_cancel(first)
-//   ECANCELED, hands it on
-//                         gets "x"
-//   first                 second               third
-//   recv: waits           recv: waits
-//                                              send "x", an edge: it is spent on first
-//                                              co_release(first): it never runs again
-//                         gets "x"
-//   first                 second               clients
-//   accept: waits         accept: waits
-//                                              connect, connect: one edge
-//   gets one, wakes second
-//                         gets the other
 TEST_F(FdWait, AResetWakesReaderAndWriter) {
     tcp_pair p;
     fill(p.a);

@@ -12,6 +12,7 @@
 // no coroutine, timer, registration, descriptor or block of the thread's slabs was left behind.
 #pragma once
 
+#include "co_routine/base/check.h"
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/core/env.h"
 #include "co_routine/loop/fd_events.h"
@@ -33,7 +34,7 @@
 
 // Plain builds keep the numbers of the contract; elsewhere each round costs much more.
 constexpr int rounds(int plain) {
-#if CO_SANITIZED
+#if CO_SANITIZED || CO_CHECK_LEVEL > 1
     return plain / 20;
 #elif defined(__i386__)
     return plain / 4;
@@ -42,7 +43,7 @@ constexpr int rounds(int plain) {
 #endif
 }
 
-constexpr bool is_plain_build = !CO_SANITIZED;
+constexpr bool is_plain_build = !CO_SANITIZED && CO_CHECK_LEVEL < 2;
 constexpr int64_t patience_ns = 10 * corun::ns_per_s;
 inline int64_t soon() { return corun::deadline_in(patience_ns); }
 
