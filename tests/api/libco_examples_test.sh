@@ -10,8 +10,8 @@ if [ ! -f "$LIBCO_DIR/example_echosvr.cpp" ]; then
     exit 0
 fi
 work=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill $server 2>/dev/null; rm -rf "$work"' EXIT
+groups=()
+trap 'for g in "${groups[@]}"; do kill -9 -- -$g 2>/dev/null; done; rm -rf "$work"' EXIT
 
 # Beside their own headers the examples would take those: quotes look there first.
 cp "$LIBCO_DIR"/example_*.cpp "$work"
@@ -24,14 +24,17 @@ for name in closure cond copystack echocli echosvr poll setenv specific thread; 
     fi
 done
 
+# Both fork their workers and go; a session of its own each makes them killable.
 port=$((20000 + RANDOM % 10000))
-"$work/echosvr" 127.0.0.1 $port 1100 1 >"$work/server.log" 2>&1 &
-server=$!
-sleep 0.5
-# A thousand connections for ten seconds; it prints a line a second with the two counts. stdbuf: the
-# client ends by the signal and would take its buffer along.
-timeout 11 stdbuf -oL "$work/echocli" 127.0.0.1 $port 1000 1 >"$work/client.log" 2>&1
-if grep -Eiq 'succ[^0-9]*[1-9]' "$work/client.log" && ! grep -Eiq 'fail[^0-9]*[1-9]' "$work/client.log"; then
+setsid "$work/echosvr" 127.0.0.1 $port 1100 1 >"$work/server.log" 2>&1 &
+groups+=($!)
+until grep -q listen "$work/server.log" || ! kill -0 -- -${groups[0]} 2>/dev/null; do sleep 0.1; done
+# A thousand connections for ten seconds; it prints a line a second with the two counts. stdbuf: it
+# ends by a signal and would take its buffer along.
+setsid stdbuf -oL "$work/echocli" 127.0.0.1 $port 1000 1 >"$work/client.log" 2>&1 &
+groups+=($!)
+sleep 11
+if grep -q 'Succ Cnt [1-9]' "$work/client.log" && ! grep -q 'Fail Cnt [1-9]' "$work/client.log"; then
     echo 'ok - example_echosvr answers 1,000 connections for 10 s without an error'
 else
     echo 'not ok - example_echosvr answers 1,000 connections for 10 s without an error'
