@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "co_routine/loop/offload_pool.h"
+#include "co_routine/loop/offload_helpers.h"
 
 #include "co_routine/loop/fork_generation.h"
 #include "co_routine/loop/loop.h"
+#include "co_routine/loop/offload_pool.h"
 
 #include <cerrno>
 #include <cstring>
