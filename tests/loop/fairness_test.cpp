@@ -34,8 +34,9 @@ TEST_F(IdleLoop, WakesForNothing) { // contract 33
     co_sleep_ms(1); // the first edges of all descriptors are harvested
     uint64_t wakeups = stats_now().wakeups;
     long slept = times_slept();
-    EXPECT_EQ(co_sleep_ms(2000), 0);
-    EXPECT_LT(stats_now().wakeups - wakeups, 5U);
+    EXPECT_EQ(co_sleep_ms(CO_SANITIZED ? 2000 : 10000), 0);
+    // Under 5 is the contract's; the end of the sleep is one.
+    EXPECT_LT(stats_now().wakeups - wakeups, CO_SANITIZED ? 2U : 5U);
     EXPECT_LT(times_slept() - slept, 5);
     for (stCoRoutine_t *co : waiting)
         EXPECT_EQ(co_cancel(co), 0);
