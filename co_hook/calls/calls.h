@@ -57,25 +57,14 @@ word select(int count, fd_set *readable, fd_set *writable, fd_set *exceptional, 
 word sleep_ns(int64_t seconds, int64_t nanoseconds, int64_t *left_ns);
 word clock_sleep(int clock, bool absolute, int64_t seconds, int64_t nanoseconds, int64_t *left_ns);
 
-// descriptor.cpp: the call and its bookkeeping. These do not wait (close: for a file read that is
-// under way in a helper).
+// descriptor.cpp. close waits for a file read that is under way in a helper.
 word close(int fd);
-word close_range(unsigned first, unsigned last, unsigned flags);
-word dup(int fd);
-word dup2(int from, int to);
-word dup3(int from, int to, int flags);
-word fcntl(int fd, int command, word argument);
-word ioctl(int fd, unsigned long request, word argument);
-word socket(int domain, int type, int protocol);
-word socketpair(int domain, int type, int protocol, int fds[2]);
-word pipe2(int fds[2], int flags);
-word eventfd2(unsigned initial, int flags);
-word timerfd_create(int clock, int flags);
-word setsockopt(int fd, int level, int option, const void *value, socklen_t length);
 
-// The same bookkeeping for a door that makes the call another way. Before: 0, or the -errno that is
-// the call's result.
+// The bookkeeping around calls that the door makes itself. Before: 0, or the -errno that is the
+// call's result.
 int before_close(int fd);
+// In a coroutine, before a close that is not calls::close: a helper may be reading by this number.
+int outwait_turns(int fd);             // file_turn.cpp
 int before_dup_onto(int from, int to); // dup2, dup3 with from != to
 void before_close_range(unsigned first, unsigned last);
 // Closes first..last but for what is the runtime's own, by close_part(first, last).

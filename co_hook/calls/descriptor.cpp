@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making, copying and closing descriptors: the call, and what is to be remembered or forgotten.
+// Closing descriptors, and what is to be remembered or forgotten when they are copied and changed.
 #include "co_hook/calls/transfer.h"
 
 #include <cerrno>
 #include <fcntl.h>
-#include <linux/close_range.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
-#include <sys/timerfd.h>
 
 namespace corun::calls {
 
@@ -65,50 +62,10 @@ word close_around_reserved(unsigned first, unsigned last, word (*close_part)(uns
 }
 
 word close(int fd) {
-    if (turn_is_taken(fd)) { // a helper reads from it by this number
-        if (int e = take_turn(fd))
-            return e;
-        end_turn(fd);
-    }
+    if (int e = outwait_turns(fd))
+        return e;
     int refused = before_close(fd);
     return refused ? refused : sys::close(fd);
-}
-
-word close_range(unsigned first, unsigned last, unsigned flags) {
-    if (flags != 0)
-        return sys::call(SYS_close_range, first, last, flags);
-    before_close_range(first, last);
-    return close_around_reserved(
-        first, last, [](unsigned a, unsigned b) { return sys::call(SYS_close_range, a, b, 0); });
-}
-
-word dup(int fd) {
-    word r = sys::call(SYS_dup, fd);
-    if (!sys::failed(r))
-        note_duplicate(fd, static_cast<int>(r));
-    return r;
-}
-
-word dup2(int from, int to) {
-    if (from == to)
-        return sys::call(SYS_dup2, from, to);
-    if (int e = before_dup_onto(from, to))
-        return e;
-    word r = sys::call(SYS_dup2, from, to);
-    if (!sys::failed(r))
-        note_duplicate(from, to);
-    return r;
-}
-
-word dup3(int from, int to, int flags) {
-    if (from == to || (flags & ~O_CLOEXEC))
-        return sys::call(SYS_dup3, from, to, flags); // EINVAL
-    if (int e = before_dup_onto(from, to))
-        return e;
-    word r = sys::call(SYS_dup3, from, to, flags);
-    if (!sys::failed(r))
-        note_duplicate(from, to);
-    return r;
 }
 
 void after_fcntl(int fd, int command, word argument, word result) {
@@ -120,65 +77,9 @@ void after_fcntl(int fd, int command, word argument, word result) {
         note_duplicate(fd, static_cast<int>(result));
 }
 
-word fcntl(int fd, int command, word argument) {
-    word r = sys::fcntl(fd, command, argument);
-    after_fcntl(fd, command, argument, r);
-    return r;
-}
-
 void after_ioctl(int fd, unsigned long request, word argument, word result) {
     if (request == FIONBIO && !sys::failed(result))
         note_status_flags(fd, *reinterpret_cast<const int *>(argument) != 0);
-}
-
-word ioctl(int fd, unsigned long request, word argument) {
-    word r = sys::call(SYS_ioctl, fd, request, argument);
-    after_ioctl(fd, request, argument, r);
-    return r;
-}
-
-word socket(int domain, int type, int protocol) {
-    word r = sys::call(SYS_socket, domain, type, protocol);
-    if (!sys::failed(r))
-        note_socket(static_cast<int>(r), domain, type, protocol);
-    return r;
-}
-
-word socketpair(int domain, int type, int protocol, int fds[2]) {
-    word r = sys::call(SYS_socketpair, domain, type, protocol, fds);
-    if (!sys::failed(r)) {
-        note_socket(fds[0], domain, type, protocol);
-        note_socket(fds[1], domain, type, protocol);
-    }
-    return r;
-}
-
-word pipe2(int fds[2], int flags) {
-    word r = sys::call(SYS_pipe2, fds, flags);
-    if (!sys::failed(r))
-        note_pipe(fds, flags);
-    return r;
-}
-
-word eventfd2(unsigned initial, int flags) {
-    word r = sys::eventfd(initial, flags);
-    if (!sys::failed(r))
-        note_anonymous(static_cast<int>(r), flags & EFD_NONBLOCK);
-    return r;
-}
-
-word timerfd_create(int clock, int flags) {
-    word r = sys::call(SYS_timerfd_create, clock, flags);
-    if (!sys::failed(r))
-        note_anonymous(static_cast<int>(r), flags & TFD_NONBLOCK);
-    return r;
-}
-
-word setsockopt(int fd, int level, int option, const void *value, socklen_t length) {
-    word r = sys::call(SYS_setsockopt, fd, level, option, value, length);
-    if (!sys::failed(r))
-        note_socket_option(fd, level, option);
-    return r;
 }
 
 } // namespace corun::calls

@@ -73,6 +73,8 @@ int take_turn(int fd) {
 
 void end_turn(int fd) {
     turn *t = turns.find(static_cast<size_t>(fd));
+    if (!t)
+        return; // forgotten in a forked child
     spin_guard guard(&t->lock);
     if (t->ready)
         pass_on(t);
@@ -83,6 +85,15 @@ void end_turn(int fd) {
 bool turn_is_taken(int fd) {
     const turn *t = fd < 0 ? nullptr : turns.find(static_cast<size_t>(fd));
     return t && __atomic_load_n(&t->taken, __ATOMIC_RELAXED);
+}
+
+int outwait_turns(int fd) {
+    if (!turn_is_taken(fd))
+        return 0;
+    if (int e = take_turn(fd))
+        return e;
+    end_turn(fd);
+    return 0;
 }
 
 void forget_turns_after_fork() { turns.reset(); }

@@ -23,8 +23,11 @@ bool refuses_nowait(word r) { return r == -EOPNOTSUPP || r == -ENOSYS; }
 
 // ---- Files ---------------------------------------------------------------------------------------
 
-// One piece, by a helper.
-word read_by_helper(const transfer &t, const iovec &piece, int64_t offset) {
+// A read that was given up, once nothing of it is under way: the turn was its own.
+void end_turn_late(int64_t, const long *args) { end_turn(static_cast<int>(args[0])); }
+
+// One piece, by a helper. *given_up: the turn will end with the call, see end_turn_late.
+word read_by_helper(const transfer &t, const iovec &piece, int64_t offset, bool *given_up) {
     size_t n = piece.iov_len < helper_chunk ? piece.iov_len : helper_chunk;
     offload_buffer buffer{};
     buffer.user = piece.iov_base;
@@ -33,8 +36,8 @@ word read_by_helper(const transfer &t, const iovec &piece, int64_t offset) {
     long base = reinterpret_cast<long>(piece.iov_base), size = static_cast<long>(n);
     if (offset == current_position) {
         const long args[6] = {t.fd, base, size, 0, 0, 0};
-        return static_cast<word>(
-            offload_syscall(t.kind, offload_shared, SYS_read, args, &buffer, 1, no_deadline));
+        return static_cast<word>(offload_syscall(t.kind, offload_shared, SYS_read, args, &buffer, 1,
+                                                 no_deadline, end_turn_late, given_up));
     }
     const long args[6] = {
         t.fd, base, size, static_cast<long>(offset), static_cast<long>(offset >> 32), 0};
@@ -44,7 +47,7 @@ word read_by_helper(const transfer &t, const iovec &piece, int64_t offset) {
 
 // From the page cache as far as it goes, the rest by helpers. The kernel's blocking read is short
 // only at the end of the file, so this one is too.
-word read_file(const transfer &t) {
+word read_file(const transfer &t, bool *given_up) {
     size_t wanted = bytes_in(t.parts, static_cast<size_t>(t.count)), got = 0;
     while (got < wanted) {
         iovec window[window_parts];
@@ -65,7 +68,7 @@ word read_file(const transfer &t) {
             continue;
         }
         if (r == -EAGAIN) {
-            r = read_by_helper(t, window[0], at);
+            r = read_by_helper(t, window[0], at, given_up);
             size_t asked = window[0].iov_len < helper_chunk ? window[0].iov_len : helper_chunk;
             if (r > 0 && static_cast<size_t>(r) < asked)
                 return static_cast<word>(got) + r; // the end of the file
@@ -81,12 +84,14 @@ word read_file(const transfer &t) {
 
 word transfer_file(const transfer &t, uint32_t bits) {
     bool inline_call = t.d == fd_write || (bits & bit_no_nowait);
+    bool given_up = false;
     if (t.offset != current_position)
-        return inline_call ? make_call(t, 0) : read_file(t);
+        return inline_call ? make_call(t, 0) : read_file(t, &given_up);
     if (int e = take_turn(t.fd))
         return e;
-    word r = inline_call ? make_call(t, 0) : read_file(t);
-    end_turn(t.fd);
+    word r = inline_call ? make_call(t, 0) : read_file(t, &given_up);
+    if (!given_up)
+        end_turn(t.fd);
     return r;
 }
 

@@ -30,6 +30,8 @@ word run_transfer(const transfer &t, uint32_t bits);
 
 // file_turn.cpp: calls that use the file position take turns, so that those behind an offloaded one
 // neither overtake it nor block the thread on the kernel's lock. 0, or -ECANCELED, -ENOMEM.
+// A turn belongs to the call, not to the coroutine: it lasts until no helper reads for it any more,
+// so end_turn may come from a helper.
 int take_turn(int fd);
 void end_turn(int fd);
 bool turn_is_taken(int fd);

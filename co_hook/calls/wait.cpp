@@ -4,6 +4,7 @@
 #include "co_routine/core/cancel.h"
 
 #include <cerrno>
+#include <new>
 
 namespace corun::calls {
 
@@ -28,14 +29,23 @@ word partial(size_t bytes, word error) {
     return static_cast<word>(bytes);
 }
 
-pool_block::pool_block(size_t bytes) : bytes_(bytes), data_(nullptr) {
-    if (co_env *env = current_env())
-        data_ = static_cast<char *>(env->slab.allocate(bytes));
+pool_block::pool_block(size_t bytes) {
+    co_env *env = current_env();
+    if (!env || !extra_of(env->running))
+        return;
+    size_t all = sizeof(kept_block) + bytes;
+    void *memory = env->slab.allocate(all);
+    if (!memory)
+        return;
+    block_ = new (memory) kept_block{{}, all};
+    env->running->extra->blocks.push_back(&block_->link);
 }
 
 pool_block::~pool_block() {
-    if (data_)
-        tls_env->slab.release(data_, bytes_);
+    if (!block_)
+        return;
+    block_->link.unlink();
+    tls_env->slab.release(block_, block_->bytes);
 }
 
 int rest_of(const iovec *parts, int count, size_t from, iovec (&window)[window_parts]) {

@@ -40,18 +40,19 @@ class fd_waiter {
 // unwinds comes first, because nobody will look at them.
 word partial(size_t bytes, word error);
 
-// A block of the thread's pool for the length of a call.
+// A block of the thread's pool for the length of a call. Also when the coroutine is released while it
+// waits: see co_extra::blocks.
 class pool_block {
   public:
     explicit pool_block(size_t bytes);
     ~pool_block();
     pool_block(const pool_block &) = delete;
     pool_block &operator=(const pool_block &) = delete;
-    char *data() const { return data_; } // nullptr: no memory
+    // nullptr: no memory
+    char *data() const { return block_ ? reinterpret_cast<char *>(block_ + 1) : nullptr; }
 
   private:
-    size_t bytes_;
-    char *data_;
+    kept_block *block_ = nullptr;
 };
 
 // The rest of an iovec array from a byte offset on, a few parts at a time, so that nothing need be

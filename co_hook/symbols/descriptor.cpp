@@ -18,9 +18,13 @@ namespace {
 
 // dup2 onto a number closes what was there.
 template <class Dup> int dup_onto(int from, int to, Dup native) {
-    if (from != to)
+    if (from != to) {
+        if (hooks_are_on())
+            if (int e = calls::outwait_turns(to))
+                return to_libc<int>(e);
         if (int e = calls::before_dup_onto(from, to))
             return plain_result<int>(e);
+    }
     int r = native();
     if (r >= 0)
         if (from != to)
@@ -100,8 +104,12 @@ void hook_closefrom(int first) {
 CORUN_NATIVE(int, fclose, (FILE * stream), _IO_fclose(stream));
 int hook_fclose(FILE *stream) {
     int fd = fileno_unlocked(stream);
+    if (fd >= 0 && hooks_are_on())
+        if (int e = calls::outwait_turns(fd))
+            return to_libc<int>(e);
     if (fd >= 0)
-        calls::before_close(fd);
+        if (int e = calls::before_close(fd)) // the runtime's own now: a stream has no part in it
+            return plain_result<int>(e);
     return native_fclose(stream);
 }
 

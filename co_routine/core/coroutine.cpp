@@ -95,6 +95,14 @@ void give_up_tenancy(co_env *env, coroutine *co) {
     co->stack_low = nullptr;
 }
 
+// Of calls whose frames are dropped with it.
+void drop_kept_blocks(coroutine *co) {
+    while (list_node *n = co->extra ? co->extra->blocks.pop_front() : nullptr) {
+        kept_block *block = CO_CONTAINER(n, kept_block, link);
+        co->env->slab.release(block, block->bytes);
+    }
+}
+
 // Stack and block. The caller may stand on both: stack pools and slabs do not touch what they take
 // back, and nothing else runs on this thread before the switch.
 void free_memory(co_env *env, coroutine *co) {
@@ -187,6 +195,7 @@ void free_coroutine(coroutine *co) {
     if (co->extra) // at the thread's end joiners may be freed after the one they join
         while (co->extra->joiners.pop_front()) {
         }
+    drop_kept_blocks(co);
     // Somebody's queue still points here: whoever takes it out frees it (ready queue, inbox).
     if (co->has(flag_queued) || __atomic_load_n(&co->pending, __ATOMIC_ACQUIRE) != 0) {
         co->state = co_state::ended;

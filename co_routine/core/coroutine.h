@@ -130,10 +130,17 @@ namespace corun {
 static_assert(sizeof(coroutine) <= 256);
 #endif
 
+// Slab memory that a call uses while it waits, in front of its bytes.
+struct alignas(16) kept_block {
+    list_node link;
+    size_t bytes; // with this
+};
+
 // What few coroutines have.
 struct co_extra {
     char name[64] = {};
     list_head joiners;                              // linked by wait_link
+    list_head blocks;                               // kept_block: freed when it is released
     local_tables *locals = nullptr;                 // see core/locals.h
     alignas(16) unsigned char unwind_exception[64]; // of a cancel: frames that go must not bury it
 };

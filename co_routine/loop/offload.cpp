@@ -46,7 +46,7 @@ void abandon_offload(coroutine *co) {
     abandon_fd_wait(co);
     offload_job *job = static_cast<offload_job *>(co->wait_slot);
     if (give_up_job(job))
-        free_job(job);
+        drop_job(job, job->self_made ? -ECANCELED : job->result);
 }
 
 // Submits job and waits. 0: it is done; else -errno, and it is no longer the caller's.
@@ -127,7 +127,7 @@ co_env *env_for_offload(int64_t *error) {
 
 int64_t offload_syscall(const wait_kind &kind, offload_kind how, long nr, const long (&args)[6],
                         offload_buffer *buffers, int buffer_count, int64_t deadline_ns,
-                        offload_late on_late) {
+                        offload_late on_late, bool *given_up) {
     int64_t error;
     co_env *env = env_for_offload(&error);
     if (!env)
@@ -146,8 +146,11 @@ int64_t offload_syscall(const wait_kind &kind, offload_kind how, long nr, const 
     job->on_late = on_late;
     int64_t result = -EFAULT;
     if (fill_buffers(job, buffers, buffer_count)) {
-        if (int given_up = wait_until_done(env, job, kind, deadline_ns))
-            return given_up;
+        if (int left = wait_until_done(env, job, kind, deadline_ns)) {
+            if (given_up)
+                *given_up = true;
+            return left;
+        }
         result = empty_buffers(job, result_of(job));
     }
     free_job(job);
@@ -170,8 +173,8 @@ int64_t offload_function(const wait_kind &kind, offload_kind how, int64_t (*f)(v
     job->function = f;
     memcpy(bounce, data, bytes);
     wait_kind plain{kind.call, false, nullptr}; // there is no descriptor among the arguments
-    if (int given_up = wait_until_done(env, job, plain, deadline_ns))
-        return given_up;
+    if (int left = wait_until_done(env, job, plain, deadline_ns))
+        return left;
     int64_t result = result_of(job);
     memcpy(data, bounce, bytes);
     free_job(job);

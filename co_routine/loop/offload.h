@@ -19,8 +19,8 @@
 //  - Helpers block all signals, make only raw system calls or the function given, and are started
 //    by the loop, never below a hook: pthread_create calls malloc.
 //  - A coroutine that gives up (deadline, cancel, co_release) before a helper has begun takes the call
-//    back: it is never made. One that is under way cannot be stopped: the helper ends it, the result
-//    goes to on_late, and a call that never returns keeps its helper.
+//    back: it is never made. One that is under way cannot be stopped: the helper ends it, and a call
+//    that never returns keeps its helper. Either way on_late hears of the end, once.
 //  - An own call whose wait_kind has subject_is_fd is given up with -EBADF when args[0] is closed.
 //  - Before credentials change (setuid and the like) offload_end_helpers() must be called: glibc's
 //    broadcast would reach them, but work begun under old credentials must not go on.
@@ -44,18 +44,20 @@ struct offload_buffer {
     bool counted = false; // out: no more than the call's result in bytes (read), else all of it
 };
 
-// What becomes of a result that nobody waits for any more; runs on the helper, so only raw system
-// calls. args are those of the call.
+// What becomes of a call that nobody waits for any more: runs once for each that was given up, when
+// it is certain that no helper is, or will be, inside it. result: the call's, or -ECANCELED when it
+// was never made. May run on the helper, so only raw system calls and unpark. args: the call's.
 using offload_late = void (*)(int64_t result, const long *args);
 void close_late_result(int64_t result, const long *args); // for calls that return a descriptor
 
 // The system call nr with these arguments. buffers[i].user takes the place of every argument that
 // equals it. deadline_ns: when the wait is given up (-ETIMEDOUT; the call's result is dropped).
 // Result of the call, or -errno; -ECANCELED; -ENOMEM; -EAGAIN: an own helper could not be started.
-// (A shared call is then made by the coroutine itself.)
+// (A shared call is then made by the coroutine itself.) *given_up becomes true where the call was
+// left to on_late; errors alone do not tell, because a call may bring -ECANCELED itself.
 int64_t offload_syscall(const wait_kind &kind, offload_kind how, long nr, const long (&args)[6],
                         offload_buffer *buffers, int buffer_count, int64_t deadline_ns,
-                        offload_late on_late = nullptr);
+                        offload_late on_late = nullptr, bool *given_up = nullptr);
 
 // f(argument) on a helper; argument points to bytes of bounce memory that hold a copy of *data, and
 // *data receives them back. For calls that need libc (getaddrinfo).

@@ -4,6 +4,8 @@
 //     job:  queued --a helper takes it--> running --> done --> freed by the coroutine that waited
 //              \--given up: freed at once      \--given up: freed by the helper
 //
+// One that is given up is told to on_late, once, by whoever frees it.
+//
 // Rules
 //  - Everything stands under one lock, held for a few instructions; that includes the unpark of the
 //    one who waits, so a coroutine that gives up is certain afterwards that nobody will unpark it.
@@ -58,6 +60,8 @@ void submit_job(co_env *env, offload_job *job);
 bool job_is_done(co_env *env, offload_job *job);
 // The waiter leaves. True: the result was there already, and the job is still the caller's.
 bool give_up_job(offload_job *job);
+// The end of a job that is in nobody's hands and that nobody waits for.
+void drop_job(offload_job *job, int64_t result);
 
 int64_t perform_job(offload_job *job); // on a helper, or where there are none
 

@@ -138,17 +138,27 @@ bool job_is_done(co_env *env, offload_job *job) {
 }
 
 bool give_up_job(offload_job *job) {
-    pool_guard guard;
-    if (job->state == job_state::done)
-        return true;
-    job->waiter = nullptr;
-    if (job->generation != pool_generation) { // its helper is another process's
-        release_block(job);
-    } else if (job->state == job_state::queued) {
+    {
+        pool_guard guard;
+        if (job->state == job_state::done)
+            return true;
+        job->waiter = nullptr;
+        if (job->generation != pool_generation) { // its helper is another process's
+            release_block(job);
+            return false;
+        }
+        if (job->state == job_state::running)
+            return false; // the helper goes on with it
         dequeue(job);
-        release_block(job);
     }
+    drop_job(job, -ECANCELED);
     return false;
+}
+
+void drop_job(offload_job *job, int64_t result) {
+    if (job->on_late)
+        job->on_late(result, job->args);
+    free_job(job);
 }
 
 } // namespace corun

@@ -175,6 +175,43 @@ TEST_F(Offload, ACallThatNoHelperHasBegunIsTakenBack) {
     EXPECT_EQ(begun, 0);
 }
 
+TEST_F(Offload, OnLateHearsOnceOfEveryCallThatIsGivenUp) {
+    pipe_pair pipe;
+    char buffer[4];
+    stCoRoutine_t *reader;
+    // Before any helper: never made.
+    go([&] { offloaded_read(pipe.fds[0], buffer, 4); }, &reader);
+    co_resume(reader);
+    co_release(reader);
+    EXPECT_EQ(late_results, 1);
+    EXPECT_EQ(last_late_result, -ECANCELED);
+    // While a helper is in it.
+    go([&] { offloaded_read(pipe.fds[0], buffer, 4); }, &reader);
+    ASSERT_TRUE(run_until([] { return offload_helper_count() == 1; }));
+    co_release(reader);
+    EXPECT_EQ(late_results, 1);
+    ASSERT_EQ(write(pipe.fds[1], "x", 1), 1);
+    ASSERT_TRUE(run_until([] { return late_results == 2; }));
+    EXPECT_EQ(last_late_result, 1);
+    // When the result is there, but not taken yet.
+    go([&] { offloaded_read(pipe.fds[0], buffer, 4); }, &reader);
+    co_resume(reader);
+    loop_turn(current_env(), 0); // starts a helper, if the former one is not idle yet
+    ASSERT_EQ(write(pipe.fds[1], "yz", 2), 2);
+    int64_t until = now_ns() + 10 * ns_per_s;
+    while (__atomic_load_n(&reader->pending, __ATOMIC_ACQUIRE) == 0 && now_ns() < until) {
+    }
+    ASSERT_NE(reader->pending, 0U);
+    co_release(reader);
+    EXPECT_EQ(late_results, 3);
+    EXPECT_EQ(last_late_result, 2);
+    // And not of one that came to its end.
+    ASSERT_EQ(write(pipe.fds[1], "end", 3), 3);
+    go([&] { EXPECT_EQ(offloaded_read(pipe.fds[0], buffer, 4), 3); });
+    co_run();
+    EXPECT_EQ(late_results, 3);
+}
+
 TEST_F(Offload, ADeadlineEndsTheWaitAndNotTheCall) {
     pipe_pair pipe;
     int64_t result = 0;

@@ -117,6 +117,39 @@ TEST_F(CrossClose, ReuseOfANumberHammered) { // contract 22
     t.join();
 }
 
+//   thread 1                             this thread
+//   knows n, runs on without waiting
+//                                        gives n to another socket, tells thread 1
+//   recv(n), fd_watch(n): the new one
+//                                        sends to it
+//   gets it: the news from before is not about this socket
+TEST_F(CrossClose, NewsOfAFormerOwnerDoesNotEndAWaitForTheNewOne) { // contract 22
+    for (bool watches : {false, true}) {
+        stream_pair p, q;
+        int n = p.a;
+        std::atomic<int> stage{0};
+        loop_thread t([&] {
+            char c;
+            EXPECT_EQ(recv_in_loop(n, &c, 1, deadline_in(ns_per_ms)), -ETIMEDOUT);
+            stage = 1;
+            EXPECT_TRUE(eventually([&] { return stage == 2; })); // no turn of the loop in between
+            if (watches) {
+                ASSERT_EQ(fd_watch(n), 0);
+                EXPECT_EQ(park(test_wait, {.fd = n}, deadline_in(5 * ns_per_ms)), -ETIMEDOUT);
+                EXPECT_FALSE(fd_unwatch());
+            } else {
+                EXPECT_EQ(fd_wait(test_wait, n, fd_read, soon()), 0);
+            }
+        });
+        ASSERT_TRUE(eventually([&] { return stage == 1; }));
+        fd_forget(n);
+        ASSERT_EQ(sys::call(SYS_dup2, q.a, n), n);
+        stage = 2;
+        EXPECT_EQ(send_now(q.b, "x"), 1);
+        t.join();
+    }
+}
+
 // dup2 wants the numbers that a sleeping loop stands on.
 TEST_F(CrossClose, TheRuntimesDescriptorsMoveUnderASleepingLoop) {
     stream_pair p;

@@ -101,6 +101,50 @@ TEST_F(CrossWake, ManyThreadsWakeOneCoroutine) { // contract 36
     EXPECT_LE(wakes, wakers * each + 1); // several are one
 }
 
+//   loop                                 waker
+//   runs the coroutine: it has seen n
+//   nothing is ready: about to sleep     waits for n, then for a moment, a little longer each time
+//                                        n + 1, co_wake
+//   must not sleep through it
+TEST_F(CrossWake, IsNotLostWhileTheLoopFallsAsleep) { // contract 36
+    const int count = rounds(200000);
+    std::atomic<int> sent{0}, seen{0};
+    std::atomic<stCoRoutine_t *> sleeper{nullptr};
+    std::atomic<bool> over{false};
+    loop_thread t([&] {
+        sleeper = co_self();
+        for (int n = 0; n < count; n = sent) {
+            seen.store(n, std::memory_order_release);
+            co_yield_ct();
+        }
+        seen = count;
+        while (!over)
+            co_sleep_ms(1);
+    });
+    ASSERT_TRUE(eventually([&] { return sleeper.load() != nullptr; }));
+    int lost = 0;
+    for (int n = 1; n <= count; ++n) {
+        for (uint64_t until = cycles() + static_cast<uint64_t>(n) * 37 % 8000; cycles() < until;) {
+        }
+        sent = n;
+        EXPECT_EQ(co_wake(sleeper), 0);
+        int64_t give_up = deadline_in(3 * ns_per_s);
+        while (seen.load(std::memory_order_acquire) != n)
+            if (now_ns() > give_up) {
+                ++lost;
+                co_wake(sleeper);
+                give_up = deadline_in(3 * ns_per_s);
+            }
+        if (lost > 2)
+            break;
+    }
+    EXPECT_EQ(lost, 0);
+    sent = count;
+    EXPECT_EQ(co_wake(sleeper), 0);
+    over = true;
+    t.join();
+}
+
 TEST_F(CrossWake, IsCountedAndWakesASleepingLoopOnce) {
     std::atomic<stCoRoutine_t *> sleeper{nullptr};
     std::atomic<bool> done{false};
