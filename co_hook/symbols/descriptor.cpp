@@ -8,6 +8,8 @@
 #include <cstdarg>
 #include <cstdio>
 #include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
@@ -88,8 +90,13 @@ CORUN_HOOK_ALIAS(int, __close, close, (int));
 CORUN_NATIVE(int, close_range, (unsigned first, unsigned last, int flags),
              plain_result<int>(sys::call(SYS_close_range, first, last, flags)));
 int hook_close_range(unsigned first, unsigned last, int flags) {
-    if (flags != 0)
+    if (flags == CLOSE_RANGE_UNSHARE && first <= last) { // two steps in the kernel too
+        word r = sys::call(SYS_unshare, CLONE_FILES);
+        if (sys::failed(r))
+            return plain_result<int>(r);
+    } else if (flags != 0) {
         return native_close_range(first, last, flags);
+    }
     calls::before_close_range(first, last);
     return plain_result<int>(calls::close_around_reserved(first, last, close_rest));
 }

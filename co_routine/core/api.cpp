@@ -102,6 +102,8 @@ void co_release(stCoRoutine_t *co) {
     if (!co)
         return;
     check_own_thread("co_release", co);
+    if (co->has(flag_root))
+        misuse("co_release", co, "is the thread itself");
     if (co->state == co_state::running)
         misuse("co_release", co, "is running");
     if (co->state == co_state::resuming)

@@ -82,10 +82,13 @@ void drop_others_after_fork(co_env *env) {
             continue;
         if (co->has(flag_started) && co->state != co_state::ended)
             --env->live;
-        if (co->state != co_state::fresh)
+        bool dropped = co->state != co_state::fresh && co->state != co_state::ended;
+        if (dropped)
             co->state = co_state::ended;
         if (co->waiting && co->waiting->abandon)
             co->waiting->abandon(co);
+        if (dropped)
+            co->result = CO_CANCELED; // where its deadline stood
         if (co->tenancy.home && co->tenancy.home->occupant == co)
             co->tenancy.home->occupant = nullptr;
         co->waiting = nullptr;

@@ -22,6 +22,13 @@ constexpr uintptr_t nobody = 0, several = 1;
 sparse_array<uintptr_t> registrars;
 sparse_array<uint8_t> reserved_numbers;
 
+// In the child of vfork (the parent's memory) or of _Fork (its epoll), before exec: closing there is
+// none of the loops' business.
+sys::word process; // that they belong to
+bool is_another_process() {
+    return sys::getpid() != __atomic_load_n(&process, __ATOMIC_RELAXED);
+}
+
 void note_registrar(int fd, co_env *env) {
     uintptr_t *who = registrars.at(static_cast<size_t>(fd)), seen = nobody;
     if (who &&
@@ -209,6 +216,8 @@ void fd_forget(int fd) {
     uintptr_t *slot = registrars.find(static_cast<size_t>(fd));
     if (!slot || __atomic_load_n(slot, __ATOMIC_ACQUIRE) == nobody)
         return;
+    if (is_another_process())
+        return;
     uintptr_t who = __atomic_exchange_n(slot, nobody, __ATOMIC_ACQ_REL);
     co_env *env = tls_env;
     if (fd_entry *e = find_entry(env, fd)) {
@@ -255,6 +264,8 @@ void fd_forget_registrations_after_fork(loop *l) {
     });
 }
 
+void fd_note_process() { __atomic_store_n(&process, sys::getpid(), __ATOMIC_RELAXED); }
+
 void fd_reserve(int fd, bool reserved) {
     if (uint8_t *slot = reserved_numbers.at(static_cast<size_t>(fd)))
         __atomic_store_n(slot, reserved, __ATOMIC_RELEASE);
@@ -268,7 +279,7 @@ bool fd_is_reserved(int fd) {
 // The open file moves to another number; the epoll keeps its registrations, and a thread that sleeps
 // in the old number sleeps on, because the file stays open.
 bool fd_vacate(int fd) {
-    if (!fd_is_reserved(fd))
+    if (!fd_is_reserved(fd) || is_another_process())
         return true;
     struct move {
         int from, to;

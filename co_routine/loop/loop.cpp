@@ -52,6 +52,7 @@ int open_descriptors(loop *l) {
     sys::word wake = sys::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (sys::failed(wake)) {
         sys::close(l->epoll_fd);
+        l->epoll_fd = -1;
         return static_cast<int>(-wake);
     }
     l->wake_fd = move_up(static_cast<int>(wake));
@@ -62,10 +63,12 @@ int open_descriptors(loop *l) {
     if (sys::failed(r)) {
         sys::close(l->epoll_fd);
         sys::close(l->wake_fd);
+        l->epoll_fd = l->wake_fd = -1;
         return static_cast<int>(-r);
     }
     fd_reserve(l->epoll_fd, true);
     fd_reserve(l->wake_fd, true);
+    fd_note_process();
     return 0;
 }
 
@@ -123,8 +126,7 @@ void reset_after_fork(co_env *env) {
     env->root.timer_index = no_timer;
     if (env->root.state == co_state::parked)
         env->make_ready(&env->root);
-    int error = open_descriptors(l);
-    CO_CHECK(error == 0, "the child of fork cannot open its own epoll: errno %d", error);
+    // A child that never uses corun, perhaps one that may open nothing, needs no descriptors.
 }
 
 bool batch_is_due(loop *l) {
@@ -178,6 +180,10 @@ int64_t sleep_time(loop *l, int64_t wake_by_ns) {
 
 void poll_once(co_env *env, loop *l, int64_t timeout_ns) {
     epoll_event events[events_per_poll];
+    if (CO_UNLIKELY(l->epoll_fd < 0)) { // the thread's own stack goes on in the child of a fork
+        int error = open_descriptors(l);
+        CO_CHECK(error == 0, "the child of fork cannot open its own epoll: errno %d", error);
+    }
     if (timeout_ns != 0) {
         // Declared asleep before the last look: whoever posts after it rings.
         __atomic_store_n(&l->sleeping, 1U, __ATOMIC_SEQ_CST);
@@ -213,15 +219,16 @@ void drop_timer(coroutine *co) { co->env->event_loop->timers.remove(co); }
 } // namespace
 
 loop *loop_of(co_env *env, int *error) {
-    if (CO_LIKELY(env->event_loop != nullptr))
-        return env->event_loop;
-    sys::word r = sys::mmap_anonymous(sizeof(loop), PROT_READ | PROT_WRITE, 0);
+    loop *former = env->event_loop; // without descriptors: a forked child's
+    if (CO_LIKELY(former && former->epoll_fd >= 0))
+        return former;
+    sys::word r = former ? 0 : sys::mmap_anonymous(sizeof(loop), PROT_READ | PROT_WRITE, 0);
     int failure = sys::failed(r) ? ENOMEM : 0;
-    loop *l = failure ? nullptr : new (reinterpret_cast<void *>(r)) loop;
+    loop *l = former ? former : failure ? nullptr : new (reinterpret_cast<void *>(r)) loop;
     if (l)
         failure = open_descriptors(l);
     if (failure) {
-        if (l)
+        if (l && !former)
             sys::munmap(l, sizeof(loop));
         if (error)
             *error = failure;

@@ -96,5 +96,6 @@ void fd_handle_event(co_env *env, int fd, uint32_t generation, uint32_t events);
 void fd_handle_closed_elsewhere(co_env *env);
 void fd_forget_registrations_after_fork(loop *l);
 void fd_reserve(int fd, bool reserved);
+void fd_note_process(); // the loops and what they know are this process's
 
 } // namespace corun

@@ -33,7 +33,7 @@ size_t alignment_for(const offload_buffer &b) {
 bool copy_user(void *ours, void *users, size_t bytes, bool to_user) {
     iovec local{ours, bytes}, remote{users, bytes};
     sys::word done = sys::call(to_user ? SYS_process_vm_writev : SYS_process_vm_readv,
-                               sys::getpid(), &local, 1, &remote, 1, 0);
+                               sys::gettid(), &local, 1, &remote, 1, 0);
     if (done == -EPERM || done == -ENOSYS || done == -EACCES) {
         memcpy(to_user ? users : ours, to_user ? ours : users, bytes);
         return true;

@@ -101,10 +101,15 @@ TEST_F(CrossWake, ManyThreadsWakeOneCoroutine) { // contract 36
     EXPECT_LE(wakes, wakers * each + 1); // several are one
 }
 
+void spin_for(uint64_t ticks) {
+    for (uint64_t until = cycles() + ticks; cycles() < until;) {
+    }
+}
+
 //   loop                                 waker
 //   runs the coroutine: it has seen n
-//   nothing is ready: about to sleep     waits for n, then for a moment, a little longer each time
-//                                        n + 1, co_wake
+//   goes on for a moment                 waits for n, then for another moment
+//   nothing is ready: falls asleep       n + 1, co_wake
 //   must not sleep through it
 TEST_F(CrossWake, IsNotLostWhileTheLoopFallsAsleep) { // contract 36
     const int count = rounds(200000);
@@ -115,6 +120,7 @@ TEST_F(CrossWake, IsNotLostWhileTheLoopFallsAsleep) { // contract 36
         sleeper = co_self();
         for (int n = 0; n < count; n = sent) {
             seen.store(n, std::memory_order_release);
+            spin_for(static_cast<uint64_t>(n) * 53 % 2000);
             co_yield_ct();
         }
         seen = count;
@@ -124,8 +130,7 @@ TEST_F(CrossWake, IsNotLostWhileTheLoopFallsAsleep) { // contract 36
     ASSERT_TRUE(eventually([&] { return sleeper.load() != nullptr; }));
     int lost = 0;
     for (int n = 1; n <= count; ++n) {
-        for (uint64_t until = cycles() + static_cast<uint64_t>(n) * 37 % 8000; cycles() < until;) {
-        }
+        spin_for(static_cast<uint64_t>(n) * 37 % 4001);
         sent = n;
         EXPECT_EQ(co_wake(sleeper), 0);
         int64_t give_up = deadline_in(3 * ns_per_s);
