@@ -25,9 +25,7 @@ sparse_array<uint8_t> reserved_numbers;
 // In the child of vfork (the parent's memory) or of _Fork (its epoll), before exec: closing there is
 // none of the loops' business.
 sys::word process; // that they belong to
-bool is_another_process() {
-    return sys::getpid() != __atomic_load_n(&process, __ATOMIC_RELAXED);
-}
+bool is_another_process() { return sys::getpid() != __atomic_load_n(&process, __ATOMIC_RELAXED); }
 
 void note_registrar(int fd, co_env *env) {
     uintptr_t *who = registrars.at(static_cast<size_t>(fd)), seen = nobody;
