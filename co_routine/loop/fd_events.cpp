@@ -132,9 +132,10 @@ int fd_register(co_env *env, int fd, fd_entry **out) {
     event.data.u64 = uint64_t{e->generation} << 32 | static_cast<uint32_t>(fd);
     ++l->counts.epoll_calls;
     note_registrar(fd, env); // before: a thread that closes it from now on tells us
-    sys::word r = sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    int epoll_fd = __atomic_load_n(&l->epoll_fd, __ATOMIC_RELAXED); // fd_vacate may move it
+    sys::word r = sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
     if (r == -EEXIST) // closed behind our back while a copy of it lives on: arm it anew
-        r = sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, fd, &event);
+        r = sys::epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event);
     if (sys::failed(r))
         return static_cast<int>(r);
     e->registered = true;

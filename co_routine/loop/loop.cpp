@@ -180,7 +180,8 @@ int64_t sleep_time(loop *l, int64_t wake_by_ns) {
 
 void poll_once(co_env *env, loop *l, int64_t timeout_ns) {
     epoll_event events[events_per_poll];
-    if (CO_UNLIKELY(l->epoll_fd < 0)) { // the thread's own stack goes on in the child of a fork
+    // The thread's own stack goes on in the child of a fork.
+    if (CO_UNLIKELY(__atomic_load_n(&l->epoll_fd, __ATOMIC_RELAXED) < 0)) {
         int error = open_descriptors(l);
         CO_CHECK(error == 0, "the child of fork cannot open its own epoll: errno %d", error);
     }
@@ -220,7 +221,7 @@ void drop_timer(coroutine *co) { co->env->event_loop->timers.remove(co); }
 
 loop *loop_of(co_env *env, int *error) {
     loop *former = env->event_loop; // without descriptors: a forked child's
-    if (CO_LIKELY(former && former->epoll_fd >= 0))
+    if (CO_LIKELY(former && __atomic_load_n(&former->epoll_fd, __ATOMIC_RELAXED) >= 0))
         return former;
     sys::word r = former ? 0 : sys::mmap_anonymous(sizeof(loop), PROT_READ | PROT_WRITE, 0);
     int failure = sys::failed(r) ? ENOMEM : 0;
