@@ -164,7 +164,7 @@ TEST(Misuse, ReleasingTheThreadItself) {
             co_get_epoll_ct();
             co_release(co_self());
         },
-        "co_release: coroutine '\\(unnamed\\)' \\(#0\\) is running");
+        "co_release: coroutine '\\(unnamed\\)' \\(#0\\) is the thread itself");
 }
 
 TEST(Misuse, ResettingOneThatRuns) {
