@@ -5,6 +5,7 @@
 #     LIBCO_DIR=~/libco make test ARCH=x86_64 SUITES=api
 set -u
 : "${LIBCO_DIR:=}"
+B=$(readlink -f "${BUILD_DIR:-build/x86_64}")
 if [ ! -f "$LIBCO_DIR/example_echosvr.cpp" ]; then
     echo "skip - libco's nine examples: LIBCO_DIR does not name a copy of libco"
     exit 0

@@ -3,7 +3,7 @@
 # A linker takes from libcorun.a only the objects that somebody names. CORUN_DEBUG=overflow must work
 # all the same in a program that names nothing but co_create and co_resume; and with libcorun.so.
 set -u
-B=${B:-build/x86_64}
+B=$(readlink -f "${BUILD_DIR:-build/x86_64}")
 [ -z "${SAN:-}" ] || { echo "skip - CORUN_DEBUG=overflow in linked programs: the sanitizer has a SIGSEGV handler of its own"; exit 0; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -35,7 +35,7 @@ cc=(${CC:-cc} ${ARCHFLAGS:-} -O1 -Wno-infinite-recursion -Ico_routine "$scratch/
 for kind in static shared; do
     case $kind in
     static) "${cc[@]}" -o "$scratch/$kind" "$B/libcorun.a" -pthread -ldl ;;
-    shared) "${cc[@]}" -o "$scratch/$kind" -L"$B" -lcorun -Wl,-rpath,"$PWD/$B" -Wl,-rpath,"$B" ;;
+    shared) "${cc[@]}" -o "$scratch/$kind" -L"$B" -lcorun -Wl,-rpath,"$B" ;;
     esac || { echo "not ok - a program with the $kind library links"; status=1; continue; }
     # The shell's own word on the death of a child is none of ours.
     { CORUN_DEBUG=overflow "$scratch/$kind" 2>"$scratch/said"; code=$?; } 2>/dev/null
