@@ -176,7 +176,7 @@ $(foreach s,$(suites),$(eval $(call suite_rule,$s)))
 # Everything, or with ARCH=, SAN= or SUITES="loop sync" on the command line that part only.
 only := $(strip $(foreach v,ARCH SAN SUITES,$(if $(filter command,$(origin $v)),$v)))
 # Under SAN=thread what crosses threads; suite:gtest-filter names a part of one.
-TSAN_SUITES ?= $(filter thread%,$(suites)) loop sync stress
+TSAN_SUITES ?= $(filter thread%,$(suites)) loop sync
 export ARCH SAN BUILD B CC CXX AR ARCHFLAGS TSAN_SUITES
 
 test: test-deps                                ## all suites, every ARCH and SAN (or the one given)

@@ -78,7 +78,8 @@ bool report_overflow(co_env *env, uintptr_t address, uintptr_t sp) {
     coroutine *owner = owner_of(env, at.range.low);
     // A probe or a push touches the guard before the stack pointer gets there; and in the middle of
     // a switch the leaver is not the running one any more.
-    if (owner && sp <= as_number(at.range.high) && sp + farthest_jump > address &&
+    bool in_reach = sp <= address || sp - address < farthest_jump; // no sum: i386 would wrap round
+    if (owner && sp <= as_number(at.range.high) && in_reach &&
         (sp >= as_number(at.range.low) || owner == env->running)) {
         say_overflow(owner, address);
         return true;
