@@ -63,10 +63,12 @@ word close(int fd);
 // The bookkeeping around calls that the door makes itself. Before: 0, or the -errno that is the
 // call's result.
 int before_close(int fd);
+void after_close(int fd); // whether or not it succeeded
 // In a coroutine, before a close that is not calls::close: a helper may be reading by this number.
 int outwait_turns(int fd);             // file_turn.cpp
 int before_dup_onto(int from, int to); // dup2, dup3 with from != to
 void before_close_range(unsigned first, unsigned last);
+void after_close_range(unsigned first, unsigned last);
 // Closes first..last but for what is the runtime's own, by close_part(first, last).
 word close_around_reserved(unsigned first, unsigned last, word (*close_part)(unsigned, unsigned));
 void after_fcntl(int fd, int command, word argument, word result);

@@ -19,6 +19,8 @@ int before_close(int fd) {
     return 0;
 }
 
+void after_close(int fd) { fd_renew(fd); }
+
 int before_dup_onto(int from, int to) {
     sys::word r = sys::fcntl(from, F_GETFD, 0);
     if (sys::failed(r))
@@ -46,6 +48,12 @@ void before_close_range(unsigned first, unsigned last) {
         before_close(static_cast<int>(fd));
 }
 
+void after_close_range(unsigned first, unsigned last) {
+    unsigned end = last_descriptor();
+    for (unsigned fd = first; fd <= last && fd < end; ++fd)
+        fd_renew(static_cast<int>(fd));
+}
+
 word close_around_reserved(unsigned first, unsigned last, word (*close_part)(unsigned, unsigned)) {
     unsigned end = last_descriptor(), start = first;
     if (first > last)
@@ -64,8 +72,11 @@ word close_around_reserved(unsigned first, unsigned last, word (*close_part)(uns
 word close(int fd) {
     if (int e = outwait_turns(fd))
         return e;
-    int refused = before_close(fd);
-    return refused ? refused : sys::close(fd);
+    if (int refused = before_close(fd))
+        return refused;
+    word r = sys::close(fd);
+    after_close(fd);
+    return r;
 }
 
 void after_fcntl(int fd, int command, word argument, word result) {
@@ -74,7 +85,7 @@ void after_fcntl(int fd, int command, word argument, word result) {
     if (command == F_SETFL)
         note_status_flags(fd, argument & O_NONBLOCK);
     else if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
-        note_duplicate(fd, static_cast<int>(result));
+        note_duplicate(fd, static_cast<int>(result), false);
 }
 
 void after_ioctl(int fd, unsigned long request, word argument, word result) {

@@ -37,9 +37,7 @@ bool update(fd_state *s, uint32_t before, uint32_t set, uint32_t clear) {
     return true;
 }
 
-// A new descriptor under this number.
-void begin(int fd, uint32_t bits) {
-    fd_forget(fd); // what the loop remembers is the old one's, if it was closed behind our back
+void begin_state(int fd, uint32_t bits) {
     fd_state *s = state_of(fd);
     if (!s)
         return;
@@ -48,6 +46,12 @@ void begin(int fd, uint32_t bits) {
                                         ((now & generation_mask) + generation_one) | bits, false,
                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
     }
+}
+
+// A new descriptor under this number.
+void begin(int fd, uint32_t bits) {
+    fd_forget(fd); // what the loop remembers is the old one's, if it was closed behind our back
+    begin_state(fd, bits);
 }
 
 sys::word option(int fd, int level, int name, void *value, socklen_t size) {
@@ -222,12 +226,16 @@ void note_anonymous(int fd, bool nonblocking) {
 
 void note_foreign(int fd) { begin(fd, bit_foreign); }
 
-void note_duplicate(int from, int to) {
+void note_duplicate(int from, int to, bool replaced) {
+    if (replaced)
+        fd_renew(to);
+    else
+        fd_forget(to);
     fd_state *s = state_of(from), *copy = state_of(to);
     if (!s || !copy)
         return;
     update(s, load(s), bit_duplicated, 0);
-    begin(to, load(s) & ~generation_mask);
+    begin_state(to, load(s) & ~generation_mask);
     copy->limit_ms[fd_read] = s->limit_ms[fd_read];
     copy->limit_ms[fd_write] = s->limit_ms[fd_write];
     // The two may have been told apart by an earlier epoch: both ask once more.

@@ -89,7 +89,7 @@ void note_accepted(int fd, int listener, int flags);
 void note_pipe(const int fds[2], int flags);
 void note_anonymous(int fd, bool nonblocking);
 void note_foreign(int fd);
-void note_duplicate(int from, int to);
+void note_duplicate(int from, int to, bool replaced); // replaced: `to` was open before
 void note_status_flags(int fd, bool nonblocking);
 void note_socket_option(int fd, int level, int option);
 void note_closing(int fd);

@@ -28,9 +28,8 @@ template <class Dup> int dup_onto(int from, int to, Dup native) {
             return plain_result<int>(e);
     }
     int r = native();
-    if (r >= 0)
-        if (from != to)
-            calls::note_duplicate(from, to);
+    if (r >= 0 && from != to)
+        calls::note_duplicate(from, to, true);
     return r;
 }
 
@@ -39,7 +38,9 @@ int close_everywhere(int fd, int (*native)(int)) {
         return to_libc<int>(calls::close(fd));
     if (int e = calls::before_close(fd))
         return plain_result<int>(e);
-    return native(fd);
+    int r = native(fd);
+    calls::after_close(fd);
+    return r;
 }
 
 word close_rest(unsigned first, unsigned last) {
@@ -98,7 +99,9 @@ int hook_close_range(unsigned first, unsigned last, int flags) {
         return native_close_range(first, last, flags);
     }
     calls::before_close_range(first, last);
-    return plain_result<int>(calls::close_around_reserved(first, last, close_rest));
+    word r = calls::close_around_reserved(first, last, close_rest);
+    calls::after_close_range(first, last);
+    return plain_result<int>(r);
 }
 
 CORUN_EXPORTED void hook_closefrom(int first) __asm__("closefrom");
@@ -106,6 +109,7 @@ void hook_closefrom(int first) {
     unsigned from = first > 0 ? static_cast<unsigned>(first) : 0U;
     calls::before_close_range(from, ~0U);
     calls::close_around_reserved(from, ~0U, close_one_by_one);
+    calls::after_close_range(from, ~0U);
 }
 
 CORUN_NATIVE(int, fclose, (FILE * stream), _IO_fclose(stream));
@@ -117,14 +121,16 @@ int hook_fclose(FILE *stream) {
     if (fd >= 0)
         if (int e = calls::before_close(fd)) // the runtime's own now: a stream has no part in it
             return plain_result<int>(e);
-    return native_fclose(stream);
+    int r = native_fclose(stream);
+    calls::after_close(fd);
+    return r;
 }
 
 CORUN_NATIVE(int, dup, (int fd), plain_result<int>(sys::call(SYS_dup, fd)));
 int hook_dup(int fd) {
     int r = native_dup(fd);
     if (r >= 0)
-        calls::note_duplicate(fd, r);
+        calls::note_duplicate(fd, r, false);
     return r;
 }
 CORUN_NATIVE(int, dup2, (int from, int to), plain_result<int>(sys::call(SYS_dup2, from, to)));

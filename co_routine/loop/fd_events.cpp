@@ -83,24 +83,59 @@ void forget_entry(loop *l, fd_entry *e) {
     wake_all(&e->queue[queue_readers]);
     wake_all(&e->queue[queue_writers]);
     wake_all(&e->queue[queue_watchers]);
-    wake_pollers(&e->queue[queue_pollers], ~0U);
+    close_pollers(&e->queue[queue_pollers]);
 }
 
-void tell_env_of_close(co_env *env, void *argument) {
-    int fd = *static_cast<int *>(argument);
+sys::word add_to_epoll(loop *l, const fd_entry *e, int fd) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+    event.data.u64 = uint64_t{e->generation} << 32 | static_cast<uint32_t>(fd);
+    ++l->counts.epoll_calls;
+    int epoll_fd = __atomic_load_n(&l->epoll_fd, __ATOMIC_RELAXED); // fd_vacate may move it
+    sys::word r = sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    if (r == -EEXIST) // closed behind our back while a copy of it lives on, or never left: arm it anew
+        r = sys::epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event);
+    return r;
+}
+
+// What is ready now comes as the first edge.
+void begin_readiness(fd_entry *e) {
+    e->may[fd_read] = e->may[fd_write] = false;
+    e->seen = 0;
+}
+
+void renew_entry(loop *l, fd_entry *e, int fd) {
+    if (!e->registered)
+        return;
+    if (sys::failed(add_to_epoll(l, e, fd)))
+        forget_entry(l, e);
+    else
+        begin_readiness(e);
+}
+
+void tell_env(co_env *env, int note) {
     loop *l = __atomic_load_n(&env->event_loop, __ATOMIC_ACQUIRE);
     if (!l || env == tls_env)
         return;
-    epoll_event unused{};
-    sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, &unused); // it may not be registered there
     {
         spin_guard guard(&l->closed_lock);
-        bool noted = l->closed.push_back(fd);
-        CO_CHECK(noted, "no memory to tell a thread that descriptor %d is closed", fd);
+        bool noted = l->closed.push_back(note);
+        CO_CHECK(noted, "no memory to tell a thread that descriptor %d is closed", note);
     }
     __atomic_store_n(&l->closed_pending, 1U, __ATOMIC_SEQ_CST);
     inbox_ring(env);
 }
+
+void tell_env_to_forget(co_env *env, void *argument) {
+    int fd = *static_cast<int *>(argument);
+    loop *l = __atomic_load_n(&env->event_loop, __ATOMIC_ACQUIRE);
+    epoll_event unused{};
+    if (l && env != tls_env)
+        sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, &unused); // it may not be registered there
+    tell_env(env, fd);
+}
+
+void tell_env_to_renew(co_env *env, void *argument) { tell_env(env, ~*static_cast<int *>(argument)); }
 
 } // namespace
 
@@ -127,20 +162,12 @@ int fd_register(co_env *env, int fd, fd_entry **out) {
     if (CO_LIKELY(e->registered))
         return 0;
     loop *l = env->event_loop;
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
-    event.data.u64 = uint64_t{e->generation} << 32 | static_cast<uint32_t>(fd);
-    ++l->counts.epoll_calls;
     note_registrar(fd, env); // before: a thread that closes it from now on tells us
-    int epoll_fd = __atomic_load_n(&l->epoll_fd, __ATOMIC_RELAXED); // fd_vacate may move it
-    sys::word r = sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    if (r == -EEXIST) // closed behind our back while a copy of it lives on: arm it anew
-        r = sys::epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event);
+    sys::word r = add_to_epoll(l, e, fd);
     if (sys::failed(r))
         return static_cast<int>(r);
     e->registered = true;
-    e->may[fd_read] = e->may[fd_write] = false; // what is ready now comes as the first edge
-    e->seen = 0;
+    begin_readiness(e);
     ++l->registered;
     return 0;
 }
@@ -226,16 +253,33 @@ void fd_forget(int fd) {
         forget_entry(env->event_loop, e);
     }
     if (who != nobody && who != reinterpret_cast<uintptr_t>(env))
-        for_each_env(tell_env_of_close, &fd);
+        for_each_env(tell_env_to_forget, &fd);
+}
+
+void fd_renew(int fd) {
+    const uintptr_t *slot = fd < 0 ? nullptr : registrars.find(static_cast<size_t>(fd));
+    uintptr_t who = slot ? __atomic_load_n(slot, __ATOMIC_SEQ_CST) : nobody;
+    if (CO_LIKELY(who == nobody) || is_another_process())
+        return;
+    co_env *env = tls_env;
+    if (fd_entry *e = find_entry(env, fd))
+        renew_entry(env->event_loop, e, fd);
+    if (who != reinterpret_cast<uintptr_t>(env))
+        for_each_env(tell_env_to_renew, &fd);
 }
 
 void fd_handle_closed_elsewhere(co_env *env) {
     loop *l = env->event_loop;
     __atomic_store_n(&l->closed_pending, 0U, __ATOMIC_SEQ_CST);
     spin_guard guard(&l->closed_lock);
-    for (size_t i = 0; i < l->closed.size(); ++i)
-        if (fd_entry *e = find_entry(env, l->closed[i]))
+    for (size_t i = 0; i < l->closed.size(); ++i) {
+        int note = l->closed[i], fd = note < 0 ? ~note : note;
+        fd_entry *e = find_entry(env, fd);
+        if (e && note >= 0)
             forget_entry(l, e);
+        else if (e)
+            renew_entry(l, e, fd);
+    }
     l->closed.clear();
 }
 

@@ -18,8 +18,8 @@
 //    leaves without having seen EAGAIN wakes the next (fd_done); one that is cancelled or times out
 //    hands its wake-up on (fd_wait does it).
 //  - fd_forget(fd) comes before close, dup2 onto fd and the like: it takes the descriptor out of
-//    every thread's epoll and wakes all its waiters with EBADF. A number that is used again is a
-//    new descriptor: entries have generations.
+//    every thread's epoll and wakes all its waiters with EBADF, pollers with POLLNVAL. fd_renew(fd)
+//    comes after it. A number that is used again is a new descriptor: entries have generations.
 //  - A descriptor that epoll refuses (regular files) gives -EPERM: it is never waited for.
 //  - A wait_kind of fd_wait or fd_watch names abandon_fd_wait as its abandon.
 #pragma once
@@ -54,6 +54,9 @@ bool fd_unwatch();
 
 // The descriptor number is about to be closed or replaced. Any thread.
 void fd_forget(int fd);
+// It has been: a wait that began meanwhile registered the old file, and is moved to what the number
+// means now (EBADF: nothing). Also for a number that turns up anew, closed behind our back. Any thread.
+void fd_renew(int fd);
 
 // poll(2) for the running coroutine: the same results, or -errno. The array is read and written by
 // the caller's own coroutine only.

@@ -13,6 +13,7 @@ struct poll_node {
     list_node link;
     coroutine *co;
     uint32_t events; // as epoll reports them
+    bool closed;     // the descriptor, while we waited
 };
 
 struct poll_wait {
@@ -53,7 +54,7 @@ int enter(co_env *env, const pollfd *fds, size_t count) {
     env->running->wait_slot = w;
     for (size_t i = 0; i < count; ++i) {
         poll_node *n = &w->nodes()[i];
-        *n = {{}, env->running, edges_of(fds[i].events)};
+        *n = {{}, env->running, edges_of(fds[i].events), false};
         if (fds[i].fd < 0)
             continue;
         fd_entry *e;
@@ -66,6 +67,18 @@ int enter(co_env *env, const pollfd *fds, size_t count) {
     return 0;
 }
 
+// A descriptor that was closed while we waited is not valid, whatever has its number by now (the
+// thread that closes tells us first, so the kernel may even know it still).
+int report_closed(const coroutine *co, pollfd *fds, int ready) {
+    poll_wait *w = static_cast<poll_wait *>(co->wait_slot);
+    for (size_t i = 0; w && i < w->count; ++i)
+        if (w->nodes()[i].closed) {
+            ready += fds[i].revents == 0;
+            fds[i].revents = POLLNVAL;
+        }
+    return ready;
+}
+
 } // namespace
 
 void abandon_poll_wait(coroutine *co) { leave(co); }
@@ -76,6 +89,14 @@ void wake_pollers(list_head *queue, uint32_t events) {
         const poll_node *p = CO_CONTAINER(n, poll_node, link);
         if (p->events & events)
             unpark(p->co);
+    }
+}
+
+void close_pollers(list_head *queue) {
+    while (list_node *n = queue->pop_front()) {
+        poll_node *p = CO_CONTAINER(n, poll_node, link);
+        p->closed = true;
+        unpark(p->co);
     }
 }
 
@@ -93,6 +114,8 @@ int wait_for_poll(const wait_kind &kind, pollfd *fds, nfds_t count, int64_t dead
         sys::word r = sys::ppoll(fds, count, &at_once, nullptr);
         if (r == -EINTR)
             continue; // with no time to wait it means: a signal was handled, nothing was looked at
+        if (!sys::failed(r))
+            r = report_closed(co, fds, static_cast<int>(r));
         if (r != 0 || waited != 0) {
             leave(co);
             if (r != 0)
@@ -103,7 +126,7 @@ int wait_for_poll(const wait_kind &kind, pollfd *fds, nfds_t count, int64_t dead
             leave(co);
             return 0;
         }
-        leave(co); // a number that was closed or replaced meanwhile wants to be registered anew
+        leave(co);
         if (int error = enter(env, fds, count)) {
             leave(co);
             return error;

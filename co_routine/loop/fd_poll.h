@@ -9,7 +9,9 @@
 
 namespace corun {
 
-// Wakes those whose events are among these; ~0: all.
+// Wakes those whose events are among these.
 void wake_pollers(list_head *queue, uint32_t events);
+// Wakes all: they report POLLNVAL for this descriptor.
+void close_pollers(list_head *queue);
 
 } // namespace corun

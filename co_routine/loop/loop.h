@@ -60,7 +60,7 @@ struct loop {
     loop_task *tasks_first = nullptr, *tasks_last = nullptr;
     sparse_array<fd_entry> descriptors;
     size_t registered = 0;
-    raw_vector<int> closed; // numbers that other threads closed, under closed_lock
+    raw_vector<int> closed; // under closed_lock: what other threads closed (fd) or replaced (~fd)
     unsigned closed_lock = 0;
     unsigned closed_pending = 0; // atomic
     loop_source *sources = nullptr;

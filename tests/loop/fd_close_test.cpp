@@ -12,6 +12,7 @@ using FdClose = LoopTest;
 void replace(int from, int at) {
     fd_forget(at);
     ASSERT_EQ(sys::call(SYS_dup2, from, at), at);
+    fd_renew(at);
 }
 
 //   reader               closer
@@ -209,6 +210,78 @@ TEST_F(FdClose, APollOfAReplacedNumberGoesOnWithTheNewFile) { // contract 22
     });
     co_run();
     EXPECT_EQ(result, 1);
+}
+
+// The waiter may run, on another thread, before the closer has come to close.
+TEST_F(FdClose, APollerIsToldEvenWhileTheFileIsOpen) { // contract 22
+    stream_pair p;
+    int woken = 0;
+    go([&] {
+        pollfd f[2] = {{p.b, POLLIN, 0}, {p.a, POLLIN, 0}};
+        woken = co_poll(nullptr, f, 2, 5000);
+        EXPECT_EQ(f[0].revents, 0);
+        EXPECT_EQ(f[1].revents, POLLNVAL);
+    });
+    go([&] {
+        fd_forget(p.a);
+        co_yield_now();
+        co_yield_now();
+        EXPECT_EQ(woken, 1);
+        close_in_loop(&p.a);
+    });
+    co_run();
+}
+
+//   poller, reader       replacer
+//                        fd_forget
+//   begin to wait: the old file is registered
+//                        dup2, fd_renew: the new one is
+TEST_F(FdClose, AWaitThatBeginsInBetweenIsMovedToTheNewFile) { // contract 22
+    stream_pair p, q;
+    int polled = 0;
+    long received = 0;
+    go([&] {
+        fd_forget(p.a);
+        go([&] {
+            pollfd f{p.a, POLLIN, 0};
+            polled = co_poll(nullptr, &f, 1, 5000);
+        });
+        go([&] {
+            char c;
+            received = recv_in_loop(p.a, &c, 1);
+        });
+        co_yield_now();
+        co_yield_now();
+        ASSERT_EQ(sys::call(SYS_dup2, q.a, p.a), p.a);
+        fd_renew(p.a);
+        EXPECT_EQ(send_now(q.b, "xy"), 2); // the reader leaves one to the poller
+        co_sleep_ms(500); // long before the timeout, which looks once more
+        EXPECT_EQ(polled, 1);
+        EXPECT_EQ(received, 1);
+    });
+    co_run();
+}
+
+//   reader               closer
+//                        fd_forget
+//   begins to wait: the old file is registered
+//                        close, fd_renew: EBADF
+TEST_F(FdClose, AWaitThatBeginsInBetweenEndsWithTheClose) { // contract 22
+    stream_pair p;
+    int n = p.a;
+    long received = 0;
+    go([&] {
+        fd_forget(n);
+        go([&] {
+            char c;
+            received = recv_in_loop(n, &c, 1);
+        });
+        co_yield_now();
+        close_in_loop(&p.a);
+        co_yield_now();
+        EXPECT_EQ(received, -EBADF);
+    });
+    co_run();
 }
 
 TEST_F(FdClose, OfWhatNobodyWaitsForIsHarmless) {

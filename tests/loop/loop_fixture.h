@@ -115,6 +115,7 @@ inline void close_in_loop(int *fd) {
         return;
     corun::fd_forget(*fd);
     corun::sys::close(*fd);
+    corun::fd_renew(*fd);
     *fd = -1;
 }
 

@@ -38,6 +38,7 @@ TEST_F(CrossClose, WakesTheWaitersOfAllThreads) { // contract 22
         ASSERT_TRUE(eventually([&] { return is_parked(co[0]) && is_parked(co[1]); }));
         fd_forget(n);
         sys::close(n);
+        fd_renew(n);
         one.join();
         two.join();
         p.a = -1;
@@ -62,6 +63,7 @@ TEST_F(CrossClose, WakesAPollerOfAnotherThread) { // contract 22
     int n = p.a;
     fd_forget(n);
     sys::close(n);
+    fd_renew(n);
     t.join();
     p.a = -1;
     EXPECT_EQ(result, 1);
@@ -90,7 +92,9 @@ TEST_F(CrossClose, ReuseOfANumberHammered) { // contract 22
             } else {
                 pollfd f{n, POLLIN, 0};
                 int64_t begin = now_ns();
-                r = co_poll(nullptr, &f, 1, 5000);
+                do
+                    r = co_poll(nullptr, &f, 1, 5000);
+                while (f.revents == POLLNVAL); // told of the replacement
                 if (now_ns() - begin >= 5 * ns_per_s)
                     r = -ETIMEDOUT;
                 else
@@ -106,6 +110,7 @@ TEST_F(CrossClose, ReuseOfANumberHammered) { // contract 22
         stream_pair fresh;
         fd_forget(n);
         ASSERT_EQ(sys::call(SYS_dup2, fresh.a, n), n);
+        fd_renew(n);
         generation = i;
         for (int k = i % 50; k > 0; --k)
             std::this_thread::yield(); // it waits already, or not yet
