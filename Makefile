@@ -61,7 +61,7 @@ to_obj    = $(addprefix $(B)/obj/,$(addsuffix .o,$(basename $1)))
 launcher  := $(wildcard co_hook/corun.cpp)
 lib_src   := $(filter-out $(launcher), $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.cpp co_ctx/$(ARCH)/*.S) \
              $(filter %.cpp %.S,$(call find,co_routine co_hook)))
-headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp)
+headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
 
 test_src  := $(filter %_test.cpp %_test.c %_test.S,$(call find,$(wildcard tests/*/)))

@@ -18,10 +18,12 @@ extern "C" int _IO_fclose(FILE *); // libc's fclose by the name that nobody inte
 namespace corun::symbols {
 namespace {
 
+constexpr unsigned family = CO_HOOK_DESCRIPTORS;
+
 // dup2 onto a number closes what was there.
 template <class Dup> int dup_onto(int from, int to, Dup native) {
     if (from != to) {
-        if (hooks_are_on())
+        if (hooks_are_on(family))
             if (int e = calls::outwait_turns(to))
                 return to_libc<int>(e);
         if (int e = calls::before_dup_onto(from, to))
@@ -34,7 +36,7 @@ template <class Dup> int dup_onto(int from, int to, Dup native) {
 }
 
 int close_everywhere(int fd, int (*native)(int)) {
-    if (hooks_are_on())
+    if (hooks_are_on(family))
         return to_libc<int>(calls::close(fd));
     if (int e = calls::before_close(fd))
         return plain_result<int>(e);
@@ -63,7 +65,7 @@ word close_one_by_one(unsigned first, unsigned last) {
 CORUN_NATIVE(int, accept, (int fd, sockaddr *address, socklen_t *length),
              plain_result<int>(sys::call(SYS_accept4, fd, address, length, 0)));
 int hook_accept(int fd, sockaddr *address, socklen_t *length) {
-    if (hooks_are_on())
+    if (hooks_are_on(family))
         return to_libc<int>(calls::accept4(fd, address, length, 0));
     int r = native_accept(fd, address, length);
     if (r >= 0)
@@ -73,7 +75,7 @@ int hook_accept(int fd, sockaddr *address, socklen_t *length) {
 CORUN_NATIVE(int, accept4, (int fd, sockaddr *address, socklen_t *length, int flags),
              plain_result<int>(sys::call(SYS_accept4, fd, address, length, flags)));
 int hook_accept4(int fd, sockaddr *address, socklen_t *length, int flags) {
-    if (hooks_are_on())
+    if (hooks_are_on(family))
         return to_libc<int>(calls::accept4(fd, address, length, flags));
     int r = native_accept4(fd, address, length, flags);
     if (r >= 0)
@@ -115,7 +117,7 @@ void hook_closefrom(int first) {
 CORUN_NATIVE(int, fclose, (FILE * stream), _IO_fclose(stream));
 int hook_fclose(FILE *stream) {
     int fd = fileno_unlocked(stream);
-    if (fd >= 0 && hooks_are_on())
+    if (fd >= 0 && hooks_are_on(family))
         if (int e = calls::outwait_turns(fd))
             return to_libc<int>(e);
     if (fd >= 0)
@@ -262,23 +264,23 @@ CORUN_HOOK_ALIAS(int, __fcntl, fcntl, (int, int, ...));
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(accept),         CORUN_ENTRY(accept4),
-    CORUN_ENTRY(connect),        CORUN_ALIAS_ENTRY(__connect),
-    CORUN_ENTRY(close),          CORUN_ALIAS_ENTRY(__close),
-    CORUN_ENTRY(close_range),    CORUN_ALIAS_ENTRY(closefrom),
-    CORUN_ENTRY(fclose),         CORUN_ENTRY(dup),
-    CORUN_ENTRY(dup2),           CORUN_ALIAS_ENTRY(__dup2),
-    CORUN_ENTRY(dup3),           CORUN_ENTRY(fcntl),
-    CORUN_ALIAS_ENTRY(__fcntl),  CORUN_ENTRY(ioctl),
-    CORUN_ENTRY(socket),         CORUN_ENTRY(socketpair),
-    CORUN_ENTRY(pipe),           CORUN_ALIAS_ENTRY(__pipe),
-    CORUN_ENTRY(pipe2),          CORUN_ENTRY(eventfd),
-    CORUN_ENTRY(timerfd_create), CORUN_ENTRY(setsockopt),
+    CORUN_ENTRY(accept, E),         CORUN_ENTRY(accept4, E),
+    CORUN_ENTRY(connect, E),        CORUN_ALIAS_ENTRY(__connect, E),
+    CORUN_ENTRY(close, B),          CORUN_ALIAS_ENTRY(__close, B),
+    CORUN_ENTRY(close_range, B),    CORUN_ALIAS_ENTRY(closefrom, B),
+    CORUN_ENTRY(fclose, B),         CORUN_ENTRY(dup, B),
+    CORUN_ENTRY(dup2, B),           CORUN_ALIAS_ENTRY(__dup2, B),
+    CORUN_ENTRY(dup3, B),           CORUN_ENTRY(fcntl, B),
+    CORUN_ALIAS_ENTRY(__fcntl, B),  CORUN_ENTRY(ioctl, B),
+    CORUN_ENTRY(socket, B),         CORUN_ENTRY(socketpair, B),
+    CORUN_ENTRY(pipe, B),           CORUN_ALIAS_ENTRY(__pipe, B),
+    CORUN_ENTRY(pipe2, B),          CORUN_ENTRY(eventfd, B),
+    CORUN_ENTRY(timerfd_create, B), CORUN_ENTRY(setsockopt, B),
 #if defined(__i386__)
-    CORUN_ENTRY(fcntl64),        CORUN_ENTRY(__fcntl_time64),
-    CORUN_ENTRY(__ioctl_time64), CORUN_ENTRY(__setsockopt64),
+    CORUN_ENTRY(fcntl64, B),        CORUN_ENTRY(__fcntl_time64, B),
+    CORUN_ENTRY(__ioctl_time64, B), CORUN_ENTRY(__setsockopt64, B),
 #else
-    CORUN_ALIAS_ENTRY(fcntl64),
+    CORUN_ALIAS_ENTRY(fcntl64, B),
 #endif
 };
 

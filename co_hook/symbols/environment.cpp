@@ -12,6 +12,8 @@
 namespace corun::symbols {
 namespace {
 
+constexpr unsigned family = CO_HOOK_ENVIRONMENT;
+
 char *find_in_environ(const char *name) {
     size_t n = strlen(name);
     for (char **e = environ; e && *e; ++e)
@@ -46,7 +48,7 @@ int take_away(const char *name) {
 
 CORUN_NATIVE(char *, getenv, (const char *name), find_in_environ(name));
 char *hook_getenv(const char *name) {
-    if (hooks_are_on())
+    if (hooks_are_on(family))
         if (const char *value = calls::own_variable(name))
             return const_cast<char *>(value);
     return native_getenv(name);
@@ -56,7 +58,7 @@ CORUN_NATIVE(int, setenv, (const char *name, const char *value, int overwrite),
              put(name, value, overwrite));
 int hook_setenv(const char *name, const char *value, int overwrite) {
     int error;
-    if (hooks_are_on())
+    if (hooks_are_on(family))
         if (calls::set_own_variable(name, value, overwrite != 0, &error))
             return plain_result<int>(error);
     return native_setenv(name, value, overwrite);
@@ -65,7 +67,7 @@ int hook_setenv(const char *name, const char *value, int overwrite) {
 CORUN_NATIVE(int, unsetenv, (const char *name), take_away(name));
 int hook_unsetenv(const char *name) {
     int error;
-    if (hooks_are_on())
+    if (hooks_are_on(family))
         if (calls::set_own_variable(name, nullptr, true, &error))
             return plain_result<int>(error);
     return native_unsetenv(name);
@@ -74,9 +76,9 @@ int hook_unsetenv(const char *name) {
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(getenv),
-    CORUN_ENTRY(setenv),
-    CORUN_ENTRY(unsetenv),
+    CORUN_ENTRY(getenv, B),
+    CORUN_ENTRY(setenv, B),
+    CORUN_ENTRY(unsetenv, B),
 };
 
 } // namespace

@@ -11,14 +11,17 @@
 // (table.cpp): dlsym may allocate and lock, which a hook must not.
 //
 // Rules
-//  - A file in this room defines hooks and one table of them; table.cpp names the table. Nothing else
-//    needs to know about a new file.
+//  - A file in this room is one family: it says which (`constexpr unsigned family = CO_HOOK_READ;`),
+//    defines hooks and one table of them; table.cpp names the table. Nothing else needs to know.
+//  - An entry says how the name is treated (hooked_calls: E park on epoll, T on a timer, P a primitive
+//    on park and unpark, O offload, B bookkeeping): the table of hooks is made from it.
 //  - Functions get libc's name as their assembler name, so that no declaration in a header and no
 //    redirection (_FILE_OFFSET_BITS, _FORTIFY_SOURCE) can interfere.
 //  - to_libc is the last of our frames: a cancel unwinds from there.
 #pragma once
 
 #include "co_hook/calls/calls.h"
+#include "co_hook/co_hook.h"
 #include "co_routine/core/cancel.h"
 
 #include <cerrno>
@@ -27,21 +30,34 @@ namespace corun::symbols {
 
 using sys::word;
 
+enum class treatment : char { E = 'E', T = 'T', P = 'P', O = 'O', B = 'B' };
+
 struct hook_entry {
     const char *name;
     void *ours;
     void **native; // where libc's goes; nullptr: an alias
+    treatment how;
 };
 
 struct hook_table {
+    unsigned family; // CO_HOOK_*
     const hook_entry *entries;
     size_t count;
 };
 
-// Is the caller a coroutine with hooks on? The thread's own stack never has the flag.
-inline bool hooks_are_on() {
+extern unsigned process_families; // atomic
+unsigned families_of(const coroutine *co);
+
+// Is the caller a coroutine in which hooks of this family are on? The thread's own stack never has
+// the flag.
+inline bool hooks_are_on(unsigned family) {
     const co_env *env = env_or_null();
-    return env && env->running->has(flag_hooks);
+    if (!env || !env->running->has(flag_hooks))
+        return false;
+    unsigned on = CO_HOOK_DEFAULT, process = __atomic_load_n(&process_families, __ATOMIC_RELAXED);
+    if (CO_UNLIKELY(process != CO_HOOK_ALL || env->running->has(flag_hook_choice)))
+        on = process & families_of(env->running);
+    return (on & family) != 0;
 }
 
 // The kernel's convention to libc's, for a call that cannot have been cancelled.
@@ -78,7 +94,7 @@ template <class R> inline R to_libc(word r) {
 #define CORUN_HOOK(result, name, parameters, arguments, raw, call)                                 \
     CORUN_NATIVE(result, name, parameters, plain_result<result>(raw));                             \
     result hook_##name parameters {                                                                \
-        if (CO_LIKELY(!hooks_are_on()))                                                            \
+        if (CO_LIKELY(!hooks_are_on(family)))                                                      \
             return native_##name arguments;                                                        \
         return to_libc<result>(call);                                                              \
     }
@@ -87,10 +103,13 @@ template <class R> inline R to_libc(word r) {
 #define CORUN_HOOK_ALIAS(result, name, of, parameters)                                             \
     CORUN_EXPORTED result hook_##name parameters __asm__(#name) __attribute__((alias(#of)))
 
-#define CORUN_ENTRY(name)                                                                          \
-    { #name, reinterpret_cast < void *>(hook_##name), reinterpret_cast < void **>(&native_##name) }
-#define CORUN_ALIAS_ENTRY(name)                                                                    \
-    { #name, reinterpret_cast < void *>(hook_##name), nullptr }
+#define CORUN_ENTRY(name, how)                                                                     \
+    {                                                                                              \
+#name, reinterpret_cast < void *>(hook_##name),                                            \
+            reinterpret_cast < void **>(&native_##name), treatment::how                            \
+    }
+#define CORUN_ALIAS_ENTRY(name, how)                                                               \
+    { #name, reinterpret_cast < void *>(hook_##name), nullptr, treatment::how }
 #define CORUN_TABLE(name, entries)                                                                 \
     extern const hook_table name;                                                                  \
-    const hook_table name = {entries, sizeof(entries) / sizeof(entries)[0]}
+    const hook_table name = {family, entries, sizeof(entries) / sizeof(entries)[0]}

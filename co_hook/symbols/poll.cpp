@@ -10,6 +10,8 @@ extern "C" [[noreturn]] void __chk_fail();
 namespace corun::symbols {
 namespace {
 
+constexpr unsigned family = CO_HOOK_READINESS;
+
 int64_t ms_to_ns(int ms) { return ms < 0 ? -1 : int64_t{ms} * ns_per_ms; }
 
 nfds_t checked(nfds_t count, size_t room) {
@@ -134,11 +136,11 @@ CORUN_HOOK(int, __pselect64,
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(poll),           CORUN_ENTRY(__poll_chk),  CORUN_ALIAS_ENTRY(__poll),
-    CORUN_ENTRY(ppoll),          CORUN_ENTRY(__ppoll_chk), CORUN_ENTRY(select),
-    CORUN_ALIAS_ENTRY(__select), CORUN_ENTRY(pselect),
+    CORUN_ENTRY(poll, E),           CORUN_ENTRY(__poll_chk, E),  CORUN_ALIAS_ENTRY(__poll, E),
+    CORUN_ENTRY(ppoll, E),          CORUN_ENTRY(__ppoll_chk, E), CORUN_ENTRY(select, E),
+    CORUN_ALIAS_ENTRY(__select, E), CORUN_ENTRY(pselect, E),
 #if defined(__i386__)
-    CORUN_ENTRY(__ppoll64),      CORUN_ENTRY(__select64),  CORUN_ENTRY(__pselect64),
+    CORUN_ENTRY(__ppoll64, E),      CORUN_ENTRY(__select64, E),  CORUN_ENTRY(__pselect64, E),
 #endif
 };
 

@@ -8,6 +8,8 @@ extern "C" [[noreturn]] void __chk_fail(); // libc's: a buffer is smaller than w
 namespace corun::symbols {
 namespace {
 
+constexpr unsigned family = CO_HOOK_READ;
+
 word raw_pread(int fd, void *buffer, size_t n, int64_t offset) {
     return sys::call(SYS_pread64, fd, buffer, n, static_cast<long>(offset),
                      static_cast<long>(offset >> 32));
@@ -126,20 +128,20 @@ CORUN_HOOK_ALIAS(ssize_t, __pread_chk, __pread64_chk, (int, void *, size_t, int6
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(read),          CORUN_ENTRY(readv),           CORUN_ENTRY(recv),
-    CORUN_ENTRY(recvfrom),      CORUN_ENTRY(recvmsg),         CORUN_ENTRY(recvmmsg),
-    CORUN_ENTRY(pread64),       CORUN_ENTRY(preadv64),        CORUN_ENTRY(preadv64v2),
-    CORUN_ENTRY(__read_chk),    CORUN_ENTRY(__recv_chk),      CORUN_ENTRY(__recvfrom_chk),
-    CORUN_ENTRY(__pread64_chk), CORUN_ENTRY(eventfd_read),    CORUN_ALIAS_ENTRY(__read),
-    CORUN_ALIAS_ENTRY(__recv),  CORUN_ALIAS_ENTRY(__pread64),
+    CORUN_ENTRY(read, E),          CORUN_ENTRY(readv, E),           CORUN_ENTRY(recv, E),
+    CORUN_ENTRY(recvfrom, E),      CORUN_ENTRY(recvmsg, E),         CORUN_ENTRY(recvmmsg, E),
+    CORUN_ENTRY(pread64, E),       CORUN_ENTRY(preadv64, E),        CORUN_ENTRY(preadv64v2, E),
+    CORUN_ENTRY(__read_chk, E),    CORUN_ENTRY(__recv_chk, E),      CORUN_ENTRY(__recvfrom_chk, E),
+    CORUN_ENTRY(__pread64_chk, E), CORUN_ENTRY(eventfd_read, E),    CORUN_ALIAS_ENTRY(__read, E),
+    CORUN_ALIAS_ENTRY(__recv, E),  CORUN_ALIAS_ENTRY(__pread64, E),
 #if defined(__i386__)
-    CORUN_ENTRY(pread),         CORUN_ENTRY(preadv),          CORUN_ENTRY(preadv2),
-    CORUN_ENTRY(__pread_chk),   CORUN_ENTRY(__recvmmsg64),    CORUN_ENTRY(__recvmsg64),
+    CORUN_ENTRY(pread, E),         CORUN_ENTRY(preadv, E),          CORUN_ENTRY(preadv2, E),
+    CORUN_ENTRY(__pread_chk, E),   CORUN_ENTRY(__recvmmsg64, E),    CORUN_ENTRY(__recvmsg64, E),
 #else
-    CORUN_ALIAS_ENTRY(pread),
-    CORUN_ALIAS_ENTRY(preadv),
-    CORUN_ALIAS_ENTRY(preadv2),
-    CORUN_ALIAS_ENTRY(__pread_chk),
+    CORUN_ALIAS_ENTRY(pread, E),
+    CORUN_ALIAS_ENTRY(preadv, E),
+    CORUN_ALIAS_ENTRY(preadv2, E),
+    CORUN_ALIAS_ENTRY(__pread_chk, E),
 #endif
 };
 

@@ -5,6 +5,8 @@
 namespace corun::symbols {
 namespace {
 
+constexpr unsigned family = CO_HOOK_WRITE;
+
 word raw_pwrite(int fd, const void *buffer, size_t n, int64_t offset) {
     return sys::call(SYS_pwrite64, fd, buffer, n, static_cast<long>(offset),
                      static_cast<long>(offset >> 32));
@@ -81,30 +83,30 @@ CORUN_HOOK_ALIAS(ssize_t, pwritev2, pwritev64v2, (int, const iovec *, int, int64
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(write),
-    CORUN_ENTRY(writev),
-    CORUN_ENTRY(send),
-    CORUN_ENTRY(sendto),
-    CORUN_ENTRY(sendmsg),
-    CORUN_ENTRY(sendmmsg),
-    CORUN_ENTRY(pwrite64),
-    CORUN_ENTRY(pwritev64),
-    CORUN_ENTRY(pwritev64v2),
-    CORUN_ENTRY(eventfd_write),
-    CORUN_ALIAS_ENTRY(__write),
-    CORUN_ALIAS_ENTRY(__send),
-    CORUN_ALIAS_ENTRY(__sendmmsg),
-    CORUN_ALIAS_ENTRY(__pwrite64),
+    CORUN_ENTRY(write, E),
+    CORUN_ENTRY(writev, E),
+    CORUN_ENTRY(send, E),
+    CORUN_ENTRY(sendto, E),
+    CORUN_ENTRY(sendmsg, E),
+    CORUN_ENTRY(sendmmsg, E),
+    CORUN_ENTRY(pwrite64, E),
+    CORUN_ENTRY(pwritev64, E),
+    CORUN_ENTRY(pwritev64v2, E),
+    CORUN_ENTRY(eventfd_write, E),
+    CORUN_ALIAS_ENTRY(__write, E),
+    CORUN_ALIAS_ENTRY(__send, E),
+    CORUN_ALIAS_ENTRY(__sendmmsg, E),
+    CORUN_ALIAS_ENTRY(__pwrite64, E),
 #if defined(__i386__)
-    CORUN_ENTRY(pwrite),
-    CORUN_ENTRY(pwritev),
-    CORUN_ENTRY(pwritev2),
-    CORUN_ALIAS_ENTRY(__sendmsg64),
-    CORUN_ALIAS_ENTRY(__sendmmsg64),
+    CORUN_ENTRY(pwrite, E),
+    CORUN_ENTRY(pwritev, E),
+    CORUN_ENTRY(pwritev2, E),
+    CORUN_ALIAS_ENTRY(__sendmsg64, E),
+    CORUN_ALIAS_ENTRY(__sendmmsg64, E),
 #else
-    CORUN_ALIAS_ENTRY(pwrite),
-    CORUN_ALIAS_ENTRY(pwritev),
-    CORUN_ALIAS_ENTRY(pwritev2),
+    CORUN_ALIAS_ENTRY(pwrite, E),
+    CORUN_ALIAS_ENTRY(pwritev, E),
+    CORUN_ALIAS_ENTRY(pwritev2, E),
 #endif
 };
 

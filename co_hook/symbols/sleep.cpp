@@ -6,6 +6,8 @@
 namespace corun::symbols {
 namespace {
 
+constexpr unsigned family = CO_HOOK_SLEEP;
+
 // sleep_for a relative time; left may be null.
 template <class T> word sleep_for(const T *wanted, T *left) {
     int64_t left_ns = 0;
@@ -69,14 +71,14 @@ CORUN_HOOK(int, usleep, (unsigned us), (us), raw_usleep(us),
 
 CORUN_NATIVE(unsigned, sleep, (unsigned seconds), raw_sleep(seconds));
 unsigned hook_sleep(unsigned seconds) {
-    return hooks_are_on() ? sleep_seconds(seconds) : native_sleep(seconds);
+    return hooks_are_on(family) ? sleep_seconds(seconds) : native_sleep(seconds);
 }
 
 #define CORUN_CLOCK_SLEEP(name, T)                                                                 \
     CORUN_NATIVE(int, name, (int clock, int flags, const T *wanted, T *left),                      \
                  error_number(raw_clock_sleep(clock, flags, wanted, left)));                       \
     int hook_##name(int clock, int flags, const T *wanted, T *left) {                              \
-        if (!hooks_are_on())                                                                       \
+        if (!hooks_are_on(family))                                                                 \
             return native_##name(clock, flags, wanted, left);                                      \
         if (clock == CLOCK_THREAD_CPUTIME_ID)                                                      \
             return EINVAL; /* libc's own check */                                                  \
@@ -86,7 +88,7 @@ unsigned hook_sleep(unsigned seconds) {
     CORUN_NATIVE(int, name, (const T *wanted, T *left),                                            \
                  c11_result(error_number(raw_clock_sleep(realtime, 0, wanted, left))));            \
     int hook_##name(const T *wanted, T *left) {                                                    \
-        if (!hooks_are_on())                                                                       \
+        if (!hooks_are_on(family))                                                                 \
             return native_##name(wanted, left);                                                    \
         return c11_result(error_number_after_wait(sleep_for(wanted, left)));                       \
     }
@@ -103,10 +105,12 @@ CORUN_C11_SLEEP(__thrd_sleep64, timespec64)
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(nanosleep),     CORUN_ALIAS_ENTRY(__nanosleep),        CORUN_ENTRY(usleep),
-    CORUN_ENTRY(sleep),         CORUN_ENTRY(clock_nanosleep),          CORUN_ENTRY(thrd_sleep),
+    CORUN_ENTRY(nanosleep, T),       CORUN_ALIAS_ENTRY(__nanosleep, T),
+    CORUN_ENTRY(usleep, T),          CORUN_ENTRY(sleep, T),
+    CORUN_ENTRY(clock_nanosleep, T), CORUN_ENTRY(thrd_sleep, T),
 #if defined(__i386__)
-    CORUN_ENTRY(__nanosleep64), CORUN_ENTRY(__clock_nanosleep_time64), CORUN_ENTRY(__thrd_sleep64),
+    CORUN_ENTRY(__nanosleep64, T),   CORUN_ENTRY(__clock_nanosleep_time64, T),
+    CORUN_ENTRY(__thrd_sleep64, T),
 #endif
 };
 

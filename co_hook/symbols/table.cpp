@@ -14,13 +14,21 @@
 namespace corun::symbols {
 
 // A new file of hooks adds its table here.
-extern const hook_table descriptor_table, environment_table, poll_table, receive_table, send_table,
-    sleep_table;
+#define CORUN_TABLES(X)                                                                            \
+    X(descriptor_table)                                                                            \
+    X(environment_table)                                                                           \
+    X(poll_table)                                                                                  \
+    X(receive_table)                                                                               \
+    X(send_table)                                                                                  \
+    X(sleep_table)
+
+#define DECLARE(table) extern const hook_table table;
+CORUN_TABLES(DECLARE)
 
 namespace {
 
-const hook_table *const tables[] = {&descriptor_table, &environment_table, &poll_table,
-                                    &receive_table,    &send_table,        &sleep_table};
+#define ADDRESS(table) &table,
+const hook_table *const tables[] = {CORUN_TABLES(ADDRESS)};
 
 const char *first_lost; // a name that does not lead to us
 unsigned lost_count, name_count;

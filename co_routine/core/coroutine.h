@@ -62,6 +62,7 @@ enum co_flag : uint16_t {
     flag_woken = 1 << 11,       // ready because of a co_wake it has not answered yet
     flag_ran = 1 << 12,         // its entry function has begun
     flag_joined = 1 << 13,      // the one it joins has ended; wait_slot is its result
+    flag_hook_choice = 1 << 14, // extra->hook_families is its own
 };
 
 // Bits of coroutine::pending: what other threads ask for.
@@ -142,6 +143,7 @@ struct co_extra {
     list_head joiners;                              // linked by wait_link
     list_head blocks;                               // kept_block: freed when it is released
     local_tables *locals = nullptr;                 // see core/locals.h
+    unsigned hook_families = 0;                     // with flag_hook_choice
     alignas(16) unsigned char unwind_exception[64]; // of a cancel: frames that go must not bury it
 };
 // The coroutine's, made if need be; nullptr: no memory.
