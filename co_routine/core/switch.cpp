@@ -18,14 +18,14 @@ void note_high_water(coroutine *co) {
 // With CO_DEBUG_STACKS a tenant has a range of its own: it is shut and opened instead of copied.
 bool has_own_range(const coroutine *co) { return co->pool != nullptr; }
 
-void take_out(co_env *env, coroutine *co) {
+void take_out(co_env *env, coroutine *co, copy_counts *counts) {
     if (has_own_range(co)) {
         sys::mprotect(co->stack_low, co->pool->stack_bytes(), PROT_NONE);
         return;
     }
     bool saved =
         save_live_bytes(&co->tenancy, &co->loose_saves, static_cast<char *>(coctx_sp(co->regs)),
-                        co->tenancy.home->high, &env->slab, &env->copies);
+                        co->tenancy.home->high, &env->slab, counts);
     CO_CHECK(saved, "no memory to save the stack of coroutine #%u", co->id);
     note_high_water(co);
 }
@@ -33,15 +33,17 @@ void take_out(co_env *env, coroutine *co) {
 // Called on a stack that is not to's home.
 void bring_in(co_env *env, coroutine *to) {
     shared_stack *home = to->tenancy.home;
+    copy_counts counts; // in registers; env's are written once
     if (home->occupant)
-        take_out(env, home->occupant);
+        take_out(env, home->occupant, &counts);
     if (has_own_range(to)) {
         sys::mprotect(to->stack_low, to->pool->stack_bytes(), PROT_READ | PROT_WRITE);
     } else {
         // Red zones of the former occupant's frames, below what comes back with its own.
         san_unpoison(home->low, static_cast<size_t>(home->high - home->low));
-        restore_live_bytes(&to->tenancy, home->high, &env->copies);
+        restore_live_bytes(&to->tenancy, home->high, &counts);
     }
+    env->copies.add(counts);
     home->occupant = to;
 }
 

@@ -50,6 +50,12 @@ struct shared_stack {
 
 struct copy_counts {
     uint64_t copies = 0, bytes_copied = 0, bytes_saved = 0; // bytes_saved: out now
+
+    void add(const copy_counts &more) {
+        copies += more.copies;
+        bytes_copied += more.bytes_copied;
+        bytes_saved += more.bytes_saved;
+    }
 };
 
 // memcpy uses rep movsb for 4 KiB and more, which is two to three times slower unless both sides lie

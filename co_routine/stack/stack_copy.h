@@ -15,17 +15,31 @@ namespace corun {
 // memcpy's wider registers win (measured: 23 ns against 33 for an activation with 544 bytes).
 inline constexpr size_t inline_copy_limit = 256;
 
+// From here on `rep movsb`, as memcpy does it too, but begun at a line of the destination, where it is
+// fast (measured for 16 KiB: 177 ns an activation against 213 with memcpy).
+inline constexpr size_t string_copy_from = 4096;
+
 CO_NO_SANITIZE inline void copy_units(char *to, const char *from, size_t bytes) {
 #if CO_SANITIZED
     // The sanitizers' memcpy would report the red zones between the frames.
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
 #else
+    auto *t = reinterpret_cast<__m128i *>(to);
+    auto *f = reinterpret_cast<const __m128i *>(from);
+    if (bytes >= string_copy_from) {
+        for (int i = 0; i < 3; ++i) // what stands before the line, and perhaps some of it
+            _mm_store_si128(t + i, _mm_load_si128(f + i));
+        size_t before_line = -reinterpret_cast<uintptr_t>(to) & 63;
+        to += before_line;
+        from += before_line;
+        bytes -= before_line;
+        __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+        return;
+    }
     if (bytes > inline_copy_limit) {
         memcpy(to, from, bytes);
         return;
     }
-    auto *t = reinterpret_cast<__m128i *>(to);
-    auto *f = reinterpret_cast<const __m128i *>(from);
     size_t units = bytes / 16;
     for (; units >= 4; units -= 4, t += 4, f += 4) {
         __m128i a = _mm_load_si128(f), b = _mm_load_si128(f + 1);
