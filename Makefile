@@ -211,7 +211,7 @@ demo:                                          ## 10,000 connections, checked by
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(demo_programs)
 	@$(B)/perf/demo
 
-benchmarks := switch_bench coroutine_bench sync_bench stack_memory echo_compare
+benchmarks := switch_bench coroutine_bench sync_bench stack_memory echo_compare idle_bench
 perf: $(perf_bins) $(B)/example/echo_server    ## runs the benchmarks, one after the other
 	@set -e; for b in $(benchmarks); do printf '\n==== %s\n' $(B)/perf/$$b; $(B)/perf/$$b; done
 
