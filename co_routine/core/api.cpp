@@ -12,13 +12,9 @@ using namespace corun;
 
 namespace {
 
-const char *name_of(const coroutine *co) {
-    return co->extra && co->extra->name[0] ? co->extra->name : "(unnamed)";
-}
-
 [[noreturn]] __attribute__((cold)) void misuse(const char *function, const coroutine *co,
                                                const char *what) {
-    fatal("%s: coroutine '%s' (#%u) %s", function, name_of(co), co->id, what);
+    fatal("%s: %s %s", function, description(co).text, what);
 }
 
 void check_own_thread(const char *function, const coroutine *co) {
@@ -69,7 +65,7 @@ void co_resume(stCoRoutine_t *co) {
     co_state s = co->state;
     if (CO_UNLIKELY(s != co_state::yielded)) {
         if (co->has(flag_root))
-            misuse("co_resume", co, "is the thread itself");
+            misuse("co_resume", co, "is no coroutine");
         if (s == co_state::running || s == co_state::resuming || s == co_state::ended)
             refuse_resume(co);
         if (!co->has(flag_started)) {
@@ -103,7 +99,7 @@ void co_release(stCoRoutine_t *co) {
         return;
     check_own_thread("co_release", co);
     if (co->has(flag_root))
-        misuse("co_release", co, "is the thread itself");
+        misuse("co_release", co, "is no coroutine");
     if (co->state == co_state::running)
         misuse("co_release", co, "is running");
     if (co->state == co_state::resuming)

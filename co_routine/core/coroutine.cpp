@@ -38,12 +38,23 @@ void tsan_bury(co_env *env, void *fiber) {
 }
 #endif
 
+// Unique in the process, because locks know their owner by it; a thread takes some at a time.
+uint32_t new_id(co_env *env) {
+    constexpr uint32_t ids_at_once = 1024;
+    static uint32_t next = 1;
+    if (env->next_id == env->ids_end) {
+        env->next_id = __atomic_fetch_add(&next, ids_at_once, __ATOMIC_RELAXED);
+        env->ids_end = env->next_id + ids_at_once;
+    }
+    return env->next_id++;
+}
+
 bool enlist(co_env *env, coroutine *co) {
     co->index = static_cast<uint32_t>(env->all.size());
     if (!env->all.push_back(co))
         return false;
     co->env = env;
-    co->id = env->next_id++;
+    co->id = new_id(env);
     return true;
 }
 
@@ -179,6 +190,14 @@ int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_rout
     ++env->counts.created;
     *out = co;
     return 0;
+}
+
+unsigned describe(char *out, unsigned size, const coroutine *co) {
+    if (co->has(flag_root))
+        return format_line(out, size, "the thread's own stack");
+    if (co->extra && co->extra->name[0])
+        return format_line(out, size, "coroutine '%s' (#%u)", co->extra->name, co->id);
+    return format_line(out, size, "coroutine #%u", co->id);
 }
 
 void free_coroutine(coroutine *co) {

@@ -149,6 +149,15 @@ struct co_extra {
 // The coroutine's, made if need be; nullptr: no memory.
 co_extra *extra_of(coroutine *co);
 
+// How every message names one: "coroutine 'worker' (#3)", "coroutine #3", "the thread's own stack".
+// Returns the length.
+unsigned describe(char *out, unsigned size, const coroutine *co);
+inline constexpr unsigned description_bytes = 128;
+struct description {
+    char text[description_bytes];
+    explicit description(const coroutine *co) { describe(text, sizeof text, co); }
+};
+
 // Creates one in state fresh; 0 or an errno value. See co_create.
 int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_routine_t entry,
                      void *arg);

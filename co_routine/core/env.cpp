@@ -28,12 +28,8 @@ co_env *registry; // of every env, linked by next_env
 
 void name_running(char *out, unsigned size) {
     const coroutine *co = running_coroutine();
-    if (!co)
-        *out = '\0';
-    else if (co->extra && co->extra->name[0])
-        format_line(out, size, "coroutine '%s' (#%u): ", co->extra->name, co->id);
-    else
-        format_line(out, size, "coroutine #%u: ", co->id);
+    unsigned n = co ? describe(out, size, co) : 0;
+    format_line(out + n, size - n, co ? ": " : "");
 }
 
 void free_pools(co_env *env) {

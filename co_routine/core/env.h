@@ -44,8 +44,8 @@ struct co_env {
     raw_vector<coroutine *> all; // coroutine::index is the place in it
     raw_vector<stack_pool *> pools;
     raw_vector<stShareStack_t *> shared;
-    uint32_t next_id = 1;
-    bool debugging_prepared = false; // atomic: co_set_debug takes it back
+    uint32_t next_id = 0, ids_end = 0; // of its share of the ids
+    bool debugging_prepared = false;   // atomic: co_set_debug takes it back
 
     loop *event_loop = nullptr;
     coroutine *inbox = nullptr; // atomic: coroutines with pending != 0, last come first

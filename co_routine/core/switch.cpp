@@ -26,7 +26,7 @@ void take_out(co_env *env, coroutine *co, copy_counts *counts) {
     bool saved =
         save_live_bytes(&co->tenancy, &co->loose_saves, static_cast<char *>(coctx_sp(co->regs)),
                         co->tenancy.home->high, &env->slab, counts);
-    CO_CHECK(saved, "no memory to save the stack of coroutine #%u", co->id);
+    CO_CHECK(saved, "no memory to save the stack of %s", description(co).text);
     note_high_water(co);
 }
 

@@ -96,18 +96,10 @@ int write_frames(int fd, coroutine *co) {
 
 } // namespace
 
-unsigned describe(char *out, unsigned size, const coroutine *co) {
-    if (co->has(flag_root))
-        return format_line(out, size, "the thread's own stack");
-    if (const char *name = name_or_null(co))
-        return format_line(out, size, "coroutine '%s' (#%u)", name, co->id);
-    return format_line(out, size, "coroutine #%u", co->id);
-}
-
 unsigned format_coroutine(char *out, unsigned size, const coroutine *co) {
     text line{out, size - 1};
     line.add("#%u ", co->id);
-    if (const char *name = name_or_null(co))
+    if (const char *name = co->extra && co->extra->name[0] ? co->extra->name : nullptr)
         line.add("'%s' ", name);
     line.add("%s", state_name(co->state));
     if (co->caller && !co->caller->has(flag_root))

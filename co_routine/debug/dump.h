@@ -16,9 +16,6 @@
 
 namespace corun {
 
-// "coroutine 'worker' (#3)", "coroutine #3" or "the thread's own stack".
-unsigned describe(char *out, unsigned size, const coroutine *co);
-
 // The whole line of co, with its newline; returns the length.
 unsigned format_coroutine(char *out, unsigned size, const coroutine *co);
 

@@ -114,7 +114,7 @@ int co_poll(stCoEpoll_t *, pollfd fds[], nfds_t nfds, int timeout_ms) {
 int co_join(stCoRoutine_t *co, void **ret) {
     CO_CHECK(co != nullptr, "co_join: the coroutine is NULL");
     co_env *env = current_env();
-    CO_CHECK(co->env == env, "co_join: coroutine #%u belongs to another thread", co->id);
+    CO_CHECK(co->env == env, "co_join: %s belongs to another thread", description(co).text);
     if (co == env->running || co->has(flag_root))
         return EDEADLK;
     void *result;

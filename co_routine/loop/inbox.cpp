@@ -68,7 +68,8 @@ void inbox_drain(co_env *env) {
             continue;
         }
         if ((bits & pending_cancel) && request_cancel(co) == ENOTSUP)
-            warn("co_cancel of coroutine #%u: there is no unwinder (libgcc_s); it goes on", co->id);
+            warn("co_cancel of %s: there is no unwinder (libgcc_s); it goes on",
+                 description(co).text);
         if ((bits & pending_unpark) && co->state == co_state::parked)
             env->make_ready(co);
         if (bits & pending_wake)
