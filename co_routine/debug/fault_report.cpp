@@ -12,7 +12,6 @@ namespace {
 // A pointer or a frame may lie far below the guard, but not farther than the largest stack.
 constexpr uintptr_t farthest_jump = uintptr_t{1} << 30;
 
-
 struct found_stack {
     stack_range range;
     bool in_guard;

@@ -255,7 +255,7 @@ TEST_F(FdClose, AWaitThatBeginsInBetweenIsMovedToTheNewFile) { // contract 22
         ASSERT_EQ(sys::call(SYS_dup2, q.a, p.a), p.a);
         fd_renew(p.a);
         EXPECT_EQ(send_now(q.b, "xy"), 2); // the reader leaves one to the poller
-        co_sleep_ms(500); // long before the timeout, which looks once more
+        co_sleep_ms(500);                  // long before the timeout, which looks once more
         EXPECT_EQ(polled, 1);
         EXPECT_EQ(received, 1);
     });
