@@ -63,16 +63,29 @@ lib_src   := $(filter-out $(launcher), $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.
              $(filter %.cpp %.S,$(call find,co_routine co_hook)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
+man_links  = $(shell sed -n 's/^\.BI* "\{0,1\}[^"(]*[ *]\(co[a-z]*_[a-z_0-9]*\)(.*/\1/p' man/co_routine.3 | sort -u)
 
 test_src  := $(filter %_test.cpp %_test.c %_test.S,$(call find,$(wildcard tests/*/)))
 suites    := $(sort $(foreach f,$(test_src),$(word 2,$(subst /, ,$f))))
 support   := $(call to_obj,$(wildcard tests/support/*.cpp))
 progs     := $(filter %_prog.c %_prog.cpp,$(call find,$(wildcard tests/*/)))
 
+# A program that says "// needs: libmariadb" (pkg-config's name) is built where that is installed.
+needed    := $(shell grep -oH '^// needs: .*' $(wildcard example/*.cpp tests/clients/*.cpp) | sed 's|:// needs: |=|')
+needs      = $(patsubst $1=%,%,$(filter $1=%,$(needed)))
+installed := $(if $(filter x86_64,$(ARCH)),$(shell for p in $(sort $(foreach n,$(needed),$(lastword \
+               $(subst =, ,$n)))); do pkg-config --exists $$p 2>/dev/null && echo $$p; done))
+can_build  = $(foreach f,$1,$(if $(filter-out $(installed),$(call needs,$f)),,$f))
+pkg_cflags = $(patsubst -I%,-isystem %,$(if $(call needs,$<),$(shell pkg-config --cflags $(call needs,$<))))
+pkg_libs   = $(if $(call needs,$1),$(shell pkg-config --libs $(call needs,$1)))
+examples  := $(call can_build,$(wildcard example/*.c example/*.cpp))
+clients   := $(call can_build,$(wildcard tests/clients/*_client.cpp))
+
 libs        := $(B)/libcorun.a $(B)/libcorun.so
 suite_bins  := $(suites:%=$(B)/tests/%_test)
 prog_bins   := $(addprefix $(B)/,$(basename $(progs)))
-example_bins:= $(addprefix $(B)/,$(basename $(wildcard example/*.c example/*.cpp)))
+example_bins:= $(addprefix $(B)/,$(basename $(examples)))
+client_bins := $(addprefix $(B)/,$(basename $(clients)))
 perf_parts  := $(foreach f,$(basename $(wildcard perf/*.cpp)),$(if $(wildcard $f.h),$f))
 perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcard perf/*.cpp))))
 
@@ -87,7 +100,7 @@ perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcar
 all: $(libs) $(if $(launcher),$(B)/corun)      ## the library, static and shared
 examples: $(example_bins)                      ## example/*, linked with libcorun.a
 perf-programs: $(perf_bins)                    ## the benchmarks, built
-tests: all examples $(suite_bins) $(prog_bins) $(if $(SAN),,$(perf_bins))  ## build what `make test` runs
+tests: all examples $(suite_bins) $(prog_bins) $(client_bins) $(if $(SAN),,$(perf_bins))  ## build what `make test` runs
 
 # ---- How it is made ------------------------------------------------------------------------------
 
@@ -104,11 +117,11 @@ $(B)/obj/co_%.o: co_%.cpp Makefile
 
 $(B)/obj/tests/%.o: tests/%.cpp Makefile
 	$(call say,CXX)
-	$(Q)$(CXX) $(COMMON) $(WARNINGS) $(CXXSTD) -isystem $(GTEST)/include $(CXXFLAGS) -c $< -o $@
+	$(Q)$(CXX) $(COMMON) $(WARNINGS) $(CXXSTD) -isystem $(GTEST)/include $(pkg_cflags) $(CXXFLAGS) -c $< -o $@
 
 $(B)/obj/%.o: %.cpp Makefile
 	$(call say,CXX)
-	$(Q)$(CXX) $(COMMON) $(WARNINGS) $(CXXSTD) $(perf_flags) $(CXXFLAGS) -c $< -o $@
+	$(Q)$(CXX) $(COMMON) $(WARNINGS) $(CXXSTD) $(perf_flags) $(pkg_cflags) $(CXXFLAGS) -c $< -o $@
 
 $(B)/obj/%.o: %.c Makefile
 	$(call say,CC )
@@ -132,7 +145,7 @@ $(B)/corun: $(call to_obj,$(launcher))
 # A C example is linked by the C driver too: it shows that libcorun.a asks for no C++.
 $(B)/example/%: $(B)/obj/example/%.o $(B)/libcorun.a
 	$(call say,LD ,$@)
-	$(Q)$(if $(wildcard example/$*.c),$(CC),$(CXX)) $(ARCHFLAGS) $(MODE) -o $@ $^ $(LIBS)
+	$(Q)$(if $(wildcard example/$*.c),$(CC),$(CXX)) $(ARCHFLAGS) $(MODE) -o $@ $^ $(call pkg_libs,example/$*.cpp) $(LIBS)
 
 # A perf/x.cpp with an x.h beside it is a part of every program there, not a program. Boost is the
 # competitor in the switch benchmark, where it is installed.
@@ -152,6 +165,11 @@ $(B)/perf/echo_%: $(B)/obj/perf/echo_%.o
 $(B)/tests/%_prog: $(B)/obj/tests/%_prog.o
 	$(call say,LD ,$@)
 	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -o $@ $^ $(LIBS)
+
+# Client libraries with hooks in front of them: tests/clients has the servers.
+$(B)/tests/clients/%_client: $(B)/obj/tests/clients/%_client.o $(B)/libcorun.a
+	$(call say,LD ,$@)
+	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -o $@ $^ $(call pkg_libs,tests/clients/$*_client.cpp) $(LIBS)
 
 # GoogleTest is built from Debian's sources: so it comes for i386 and with each sanitizer.
 GTEST ?= /usr/src/googletest/googletest
@@ -207,7 +225,7 @@ format:                                        ## clang-format over everything
 
 demo_programs := $(B)/example/echo_server $(addprefix $(B)/perf/,demo echo_load echo_pthread)
 demo:                                          ## 10,000 connections, checked byte by byte
-	@command -v $(CXX) >/dev/null || tests/support/test_deps
+	@command -v $(CXX) >/dev/null || tests/support/test_deps g++
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(demo_programs)
 	@$(B)/perf/demo
 
@@ -227,7 +245,7 @@ dest := $(DESTDIR)$(PREFIX)
 libdest := $(DESTDIR)$(LIBDIR)
 
 install: all                                   ## to $(DESTDIR)$(PREFIX)
-	install -d $(dest)/include/corun $(libdest)/pkgconfig $(addprefix $(dest)/share/man/man,1 3)
+	install -d $(dest)/include/corun $(libdest)/pkgconfig $(addprefix $(dest)/share/man/man,$(sort $(subst .,,$(suffix $(manpages)))))
 	install -m 644 $(headers) $(dest)/include/corun
 	install -m 644 $(B)/libcorun.a $(libdest)
 	install -m 755 $(B)/libcorun.so $(libdest)/libcorun.so.1
@@ -235,12 +253,15 @@ install: all                                   ## to $(DESTDIR)$(PREFIX)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' corun.pc.in \
 	    > $(libdest)/pkgconfig/corun.pc
 	$(foreach m,$(manpages),install -m 644 $m $(dest)/share/man/man$(subst .,,$(suffix $m));)
+	@for f in $(man_links); do echo '.so man3/co_routine.3' > $(dest)/share/man/man3/$$f.3; done
 	$(if $(launcher),install -d $(dest)/bin && install -m 755 $(B)/corun $(dest)/bin)
+	@$(if $(DESTDIR),:,[ "$$(id -u)" = 0 ] && ldconfig || echo 'now run ldconfig, or set LD_LIBRARY_PATH=$(libdest)')
 
 uninstall:                                     ## what install put there, nothing else
 	rm -f $(addprefix $(dest)/include/corun/,$(notdir $(headers))) \
 	    $(addprefix $(libdest)/,libcorun.a libcorun.so.1 libcorun.so pkgconfig/corun.pc) \
 	    $(foreach m,$(manpages),$(dest)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m)) \
+	    $(man_links:%=$(dest)/share/man/man3/%.3) \
 	    $(if $(launcher),$(dest)/bin/corun)
 	-rmdir $(dest)/include/corun
 
@@ -248,6 +269,6 @@ clean:                                         ## removes $(BUILD)
 	rm -rf $(BUILD)
 
 help:                                          ## this list
-	@awk -F ': .*## |:  *## ' '/^[a-z0-9-]+:.*## / { split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2 }' \
+	@awk -F ': .*## |:  *## ' '/^[a-z0-9-]+:.*## / { split($$1, t, ":"); printf "  make %-14s %s\n", t[1], $$2 }' \
 	    Makefile
-	@echo '  ARCH=x86_64|i386  SAN=address|undefined|thread  V=1  PREFIX= DESTDIR= BUILD= CXX= SUITES='
+	@echo '  with any: ARCH=x86_64|i386  SAN=address|undefined|thread  BUILD=build  CXX=g++  V=1; test: SUITES="loop sync"; install: PREFIX=/usr/local LIBDIR= DESTDIR='

@@ -168,7 +168,9 @@ int co_release_sharestack(stShareStack_t *stacks);
 
 /* ---- The loop -------------------------------------------------------------------------------- */
 
-/* Runs the loop until every coroutine of this thread that was started has ended. */
+/* Runs the loop until every coroutine of this thread that was started has ended. One that has yielded
+ * counts: nobody resumes or wakes it, and co_run does not return (co_dump from another one shows who
+ * waits, and for what). */
 void co_run(void);
 
 /* Runs the loop for ever, or until pfn(arg), called after each turn and at least every millisecond,
@@ -199,7 +201,7 @@ void *co_key_get(co_key_t key);
 
 /* ---- Hooks: blocking calls wait in the loop instead of the kernel ----------------------------- */
 
-void co_enable_hook_sys(void); /* for the running coroutine */
+void co_enable_hook_sys(void); /* for the running coroutine; outside one: no effect */
 void co_disable_hook_sys(void);
 bool co_is_enable_sys_hook(void);
 

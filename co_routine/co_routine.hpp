@@ -67,7 +67,7 @@ inline bool tried(int error, const char *what) {
 // For destructors, which have nobody to tell.
 inline void check_destroyed(int error, const char *what) {
     if (error != 0) {
-        co_log_err("%s destroyed while it is in use", what);
+        co_log_err("corun: %s destroyed while it is in use", what);
         std::abort();
     }
 }
@@ -288,7 +288,7 @@ template <class T> class join_handle {
         stCoRoutineAttr_t small;
         small.stack_size = 32 * 1024;
         if (co_go(nullptr, &small, detail::task::reap, task_.get()) != 0)
-            co_log_err("co::join_handle: no memory to detach; the coroutine is kept");
+            co_log_err("corun: co::join_handle: no memory to detach; the coroutine is kept");
         task_.release();
     }
 

@@ -303,9 +303,13 @@ template <class T> class channel {
     ~channel() {
         if (!ch_)
             return;
-        wire left;
-        while (co_chan_tryrecv(ch_, &left) == 0)
-            parcel::drop(left);
+        for (size_t held; (held = co_chan_len(ch_)) != 0;) {
+            wire left;
+            if (co_chan_tryrecv(ch_, &left) == 0)
+                parcel::drop(left);
+            // As full as before: a sender was waiting for this place.
+            detail::check_destroyed(co_chan_len(ch_) < held ? 0 : EBUSY, "co::channel");
+        }
         detail::check_destroyed(co_chan_destroy(ch_), "co::channel");
     }
     channel(channel &&other) noexcept : ch_(other.ch_) { other.ch_ = nullptr; }

@@ -20,8 +20,7 @@ static void *serve(void *connection) {
     co_enable_hook_sys(); // from here on read and write let the other coroutines run
     int fd = (int)(intptr_t)connection;
     char buffer[1024];
-    ssize_t n;
-    while ((n = read(fd, buffer, sizeof buffer)) > 0 && write(fd, buffer, (size_t)n) == n)
+    for (ssize_t n; (n = read(fd, buffer, sizeof buffer)) > 0 && write(fd, buffer, (size_t)n) == n;)
         ;
     close(fd);
     return NULL;
@@ -39,12 +38,14 @@ static void *accept_all(void *listener) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 2 && strcmp(argv[2], "shared") == 0)
+    long port = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+    bool shared = argc > 2 && strcmp(argv[2], "shared") == 0;
+    if (argc > 3 || port < 0 || port > 65535 || (argc > 1 && !strchr("0123456789", *argv[1])) ||
+        (argc > 2 && !shared && strcmp(argv[2], "private") != 0))
+        return fprintf(stderr, "usage: echo_server [PORT [private|shared]]\n"), 2;
+    if (shared)
         how.share_stack = co_alloc_sharestack(16, 128 * 1024);
-    struct sockaddr_in at = {};
-    at.sin_family = AF_INET;
-    at.sin_port = htons((in_port_t)(argc > 1 ? atoi(argv[1]) : 0));
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct sockaddr_in at = {AF_INET, htons((in_port_t)port), {htonl(INADDR_LOOPBACK)}, ""};
     socklen_t length = sizeof at;
     int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

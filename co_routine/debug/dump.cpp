@@ -15,10 +15,6 @@ namespace {
 constexpr int frames_shown = 32;
 constexpr unsigned line_bytes = 512;
 
-const char *name_or_null(const coroutine *co) {
-    return co->extra && co->extra->name[0] ? co->extra->name : nullptr;
-}
-
 // A line being put together; what does not fit is dropped.
 struct text {
     char *at;

@@ -3,12 +3,14 @@
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/spinlock.h"
+#include "co_routine/core/native.h"
 #include "co_routine/loop/fd_poll.h"
 #include "co_routine/loop/inbox.h"
 #include "co_routine/loop/loop.h"
 
 #include <cerrno>
 #include <fcntl.h>
+#include <iterator>
 
 namespace corun {
 namespace {
@@ -93,7 +95,7 @@ sys::word add_to_epoll(loop *l, const fd_entry *e, int fd) {
     ++l->counts.epoll_calls;
     int epoll_fd = __atomic_load_n(&l->epoll_fd, __ATOMIC_RELAXED); // fd_vacate may move it
     sys::word r = sys::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    if (r == -EEXIST) // closed behind our back while a copy of it lives on, or never left: arm it anew
+    if (r == -EEXIST) // closed behind our back while a copy lives on, or never left: arm it anew
         r = sys::epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event);
     return r;
 }
@@ -135,7 +137,37 @@ void tell_env_to_forget(co_env *env, void *argument) {
     tell_env(env, fd);
 }
 
-void tell_env_to_renew(co_env *env, void *argument) { tell_env(env, ~*static_cast<int *>(argument)); }
+void tell_env_to_renew(co_env *env, void *argument) {
+    tell_env(env, ~*static_cast<int *>(argument));
+}
+
+// In a signal handler: the queues may be half-way through a change. The file leaves the epoll now, its
+// waiters hear of it when the loop turns.
+void forget_later(int fd) {
+    co_env *env = tls_env;
+    loop *l = env ? env->event_loop : nullptr;
+    if (!l)
+        return;
+    epoll_event unused{};
+    sys::epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, &unused);
+    unsigned n = __atomic_fetch_add(&l->closed_in_handlers_count, 1U, __ATOMIC_ACQ_REL);
+    if (n < std::size(l->closed_in_handlers))
+        __atomic_store_n(&l->closed_in_handlers[n], fd, __ATOMIC_RELEASE);
+    __atomic_store_n(&l->closed_pending, 1U, __ATOMIC_SEQ_CST);
+    inbox_ring(env);
+}
+
+// A handler may add one at any instruction.
+void forget_what_handlers_closed(loop *l) {
+    unsigned done = 0, n = __atomic_load_n(&l->closed_in_handlers_count, __ATOMIC_ACQUIRE);
+    do
+        for (; done < n && done < std::size(l->closed_in_handlers); ++done) {
+            fd_forget(l->closed_in_handlers[done]);
+            fd_renew(l->closed_in_handlers[done]);
+        }
+    while (!__atomic_compare_exchange_n(&l->closed_in_handlers_count, &n, 0U, false,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+}
 
 } // namespace
 
@@ -237,13 +269,17 @@ bool fd_unwatch() {
 }
 
 void fd_forget(int fd) {
-    if (fd < 0)
+    if (fd < 0 || memory_is_borrowed())
         return;
     uintptr_t *slot = registrars.find(static_cast<size_t>(fd));
     if (!slot || __atomic_load_n(slot, __ATOMIC_ACQUIRE) == nobody)
         return;
     if (is_another_process())
         return;
+    if (in_handler()) {
+        forget_later(fd);
+        return;
+    }
     uintptr_t who = __atomic_exchange_n(slot, nobody, __ATOMIC_ACQ_REL);
     co_env *env = tls_env;
     if (fd_entry *e = find_entry(env, fd)) {
@@ -259,7 +295,7 @@ void fd_forget(int fd) {
 void fd_renew(int fd) {
     const uintptr_t *slot = fd < 0 ? nullptr : registrars.find(static_cast<size_t>(fd));
     uintptr_t who = slot ? __atomic_load_n(slot, __ATOMIC_SEQ_CST) : nobody;
-    if (CO_LIKELY(who == nobody) || is_another_process())
+    if (CO_LIKELY(who == nobody) || is_another_process() || in_handler())
         return;
     co_env *env = tls_env;
     if (fd_entry *e = find_entry(env, fd))
@@ -271,6 +307,7 @@ void fd_renew(int fd) {
 void fd_handle_closed_elsewhere(co_env *env) {
     loop *l = env->event_loop;
     __atomic_store_n(&l->closed_pending, 0U, __ATOMIC_SEQ_CST);
+    forget_what_handlers_closed(l);
     spin_guard guard(&l->closed_lock);
     for (size_t i = 0; i < l->closed.size(); ++i) {
         int note = l->closed[i], fd = note < 0 ? ~note : note;

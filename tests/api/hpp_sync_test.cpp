@@ -324,6 +324,21 @@ TEST_F(Channel, DestroysWhatNobodyReceivedAndWhatACancelKeptFromBeingSent) {
     EXPECT_EQ(1, shared.use_count());
 }
 
+TEST(ChannelDeathTest, DestroyedUnderAWaitingSenderOrReceiverEndsTheProcess) {
+    auto destroy_under = [](size_t capacity, bool sender) {
+        co::channel<int> ch(capacity);
+        for (size_t i = 0; sender && i < capacity; ++i)
+            ch.send(1);
+        auto waiting = co::go([&] { sender ? ch.send(2) : static_cast<void>(ch.recv()); });
+        co::yield();
+        waiting.detach();
+    };
+    const char *line = "corun: co::channel destroyed while it is in use";
+    EXPECT_DEATH(destroy_under(0, true), line);
+    EXPECT_DEATH(destroy_under(2, true), line);
+    EXPECT_DEATH(destroy_under(2, false), line);
+}
+
 // contract 37
 TEST_F(Channel, ItemsCrossASharedStackUnharmed) {
     struct item {
