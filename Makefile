@@ -37,7 +37,7 @@ MODE += $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 endif
 
 # The public headers are installed flat, so they include each other by bare name.
-COMMON   := $(ARCHFLAGS) $(MODE) -pthread -D_GNU_SOURCE -I. -Ico_routine -Ico_ctx -MMD -MP
+COMMON   := $(ARCHFLAGS) $(MODE) -pthread -D_GNU_SOURCE -I. -Ico_routine -Ico_hook -Ico_ctx -MMD -MP
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Werror
 
 # hidden: what a public header declares between its visibility pragmas is exported, nothing else.
@@ -92,7 +92,7 @@ perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcar
 # ---- Targets -------------------------------------------------------------------------------------
 
 .DEFAULT_GOAL := all
-.PHONY: all tests test test-i386 test-deps soak demo examples perf perf-programs lint tidy format install uninstall clean \
+.PHONY: all tests test test-i386 test-deps soak demo examples perf perf-programs lint tidy hook-table format install uninstall clean \
         help list-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -206,7 +206,7 @@ test-i386:                                     ## the suites for i386
 test-deps:                                     ## install or name what the tests need
 	@tests/support/test_deps
 
-soak:                                          ## the stress suite for SOAK_MINUTES (10)
+soak:                                          ## the stress suite and random programs for SOAK_MINUTES (10)
 	@tests/support/run_suites --arch '$(ARCH)' --san '$(SAN)' --soak $(or $(SOAK_MINUTES),10)
 
 lint: all                                      ## the laws, the headers, the format, the symbols
@@ -218,6 +218,9 @@ $(B)/tidy/%.ok: %.cpp $(B)/obj/%.o .clang-tidy
 	$(call say,TIDY)
 	$(Q)clang-tidy --quiet $< -- $(filter-out -M%,$(COMMON)) $(LIBFLAGS) 2>$@.log || { cat $@.log; exit 1; }
 	@touch $@
+
+hook-table:                                    ## co_hook/HOOKS.md, from the sources
+	@tests/lint/hooks --write
 
 format:                                        ## clang-format over everything
 	@find $(wildcard co_ctx co_routine co_hook tests example perf) -name '*.h' ! -name asm.h -o -name '*.hpp' \

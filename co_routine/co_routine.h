@@ -355,12 +355,14 @@ enum { CO_DUMP_STACKS = 1 /* with backtraces */ };
  * stack. Returns how many, or -1 with errno. */
 int co_dump(int fd, unsigned flags);
 
-/* Debugging aids, also by the environment: CORUN_DEBUG=stacks,overflow (a comma list; an unknown
- * word is an error). Set before the first coroutine. Returns 0, EINVAL for unknown bits, EBUSY when
- * coroutines exist. */
+/* Debugging aids, also by the environment: CORUN_DEBUG=stacks,blocked (a comma list; an unknown
+ * word is an error). blocked:100 is another limit in milliseconds. Set before the first coroutine.
+ * Returns 0, EINVAL for unknown bits, EBUSY when coroutines exist. */
 enum {
-    CO_DEBUG_STACKS = 1,  /* a touch of a shared stack that is out faults; the report names both */
-    CO_DEBUG_OVERFLOW = 2 /* a stack overflow is reported with name and size before the crash */
+    CO_DEBUG_STACKS = 1,   /* a touch of a shared stack that is out faults; the report names both */
+    CO_DEBUG_OVERFLOW = 2, /* a stack overflow is reported with name and size before the crash */
+    CO_DEBUG_HOOKS = 4,    /* co_hook_report on stderr when hooks are first enabled */
+    CO_DEBUG_BLOCKED = 8   /* who keeps the loop from turning for longer than 50 ms, on stderr */
 };
 int co_set_debug(unsigned flags);
 

@@ -2,6 +2,9 @@
 // Closing descriptors, and what is to be remembered or forgotten when they are copied and changed.
 #include "co_hook/calls/transfer.h"
 
+#include "co_hook/calls/lock.h"
+#include "co_routine/loop/offload.h"
+
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -19,7 +22,10 @@ int before_close(int fd) {
     return 0;
 }
 
-void after_close(int fd) { fd_renew(fd); }
+void after_close(int fd) {
+    fd_renew(fd);
+    locks_changed(); // it may have been the last of a file
+}
 
 int before_dup_onto(int from, int to) {
     sys::word r = sys::fcntl(from, F_GETFD, 0);
@@ -69,12 +75,30 @@ word close_around_reserved(unsigned first, unsigned last, word (*close_part)(uns
     return start <= last && start >= first ? close_part(start, last) : 0;
 }
 
+namespace {
+// A call that was never made leaves the descriptor open.
+void close_after_all(int64_t result, const long *args) {
+    if (result == -ECANCELED)
+        sys::close(static_cast<int>(args[0]));
+}
+
+// Closing tells the server of a far file system (FUSE, network), and waits for its answer.
+word close_by_helper(int fd) {
+    static constexpr wait_kind kind{"close", false, nullptr};
+    const long args[6] = {fd, 0, 0, 0, 0, 0};
+    return static_cast<word>(offload_syscall(kind, offload_shared, SYS_close, args, nullptr, 0,
+                                             no_deadline, close_after_all));
+}
+} // namespace
+
 word close(int fd) {
     if (int e = outwait_turns(fd))
         return e;
+    const fd_state *s = fd < 0 ? nullptr : fd_states.find(static_cast<size_t>(fd));
+    bool far = s && speed_of(__atomic_load_n(&s->bits, __ATOMIC_RELAXED)) == speed_far;
     if (int refused = before_close(fd))
         return refused;
-    word r = sys::close(fd);
+    word r = CO_UNLIKELY(far) ? close_by_helper(fd) : sys::close(fd);
     after_close(fd);
     return r;
 }
@@ -86,6 +110,8 @@ void after_fcntl(int fd, int command, word argument, word result) {
         note_status_flags(fd, argument & O_NONBLOCK);
     else if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
         note_duplicate(fd, static_cast<int>(result), false);
+    else if (is_unlock(command, reinterpret_cast<const void *>(argument)))
+        locks_changed();
 }
 
 void after_ioctl(int fd, unsigned long request, word argument, word result) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/fd_state.h"
 
+#include "co_routine/core/native.h"
+
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/socket.h>
@@ -23,7 +25,11 @@ uint32_t epoch = 1; // of changes to descriptors that are duplicated
 
 constexpr uint32_t generation_mask = ~(generation_one - 1U);
 
-fd_state *state_of(int fd) { return fd < 0 ? nullptr : fd_states.at(static_cast<size_t>(fd)); }
+// nullptr in a vfork child too: it closes and makes its own descriptors, but the memory is the
+// parent's.
+fd_state *state_of(int fd) {
+    return fd < 0 || memory_is_borrowed() ? nullptr : fd_states.at(static_cast<size_t>(fd));
+}
 
 uint32_t load(const fd_state *s) { return __atomic_load_n(&s->bits, __ATOMIC_ACQUIRE); }
 
@@ -153,12 +159,17 @@ uint32_t learn_bits(int fd) {
 
 void unlearn(int fd) {
     if (fd_state *s = state_of(fd))
-        update(s, load(s), bit_foreign, learnt_bits | bit_flags_known);
+        update(s, load(s), bit_foreign, learnt_bits | bit_flags_known | speed_mask);
 }
 
 void add_bits(int fd, uint32_t bits) {
     if (fd_state *s = state_of(fd))
         update(s, load(s), bits, 0);
+}
+
+void drop_bits(int fd, uint32_t bits) {
+    if (fd_state *s = state_of(fd))
+        update(s, load(s), 0, bits);
 }
 
 int blocking_deadline(int fd, fd_direction d, int64_t *deadline_ns) {
@@ -226,6 +237,8 @@ void note_anonymous(int fd, bool nonblocking) {
 
 void note_foreign(int fd) { begin(fd, bit_foreign); }
 
+void note_opened(int fd, int flags) { begin(fd, known_flags(flags & O_NONBLOCK)); }
+
 void note_duplicate(int from, int to, bool replaced) {
     if (replaced)
         fd_renew(to);
@@ -259,7 +272,8 @@ void note_status_flags(int fd, bool nonblocking) {
     // Known flags tell that its beginning was noted; of another one they say nothing lasting.
     if (kind_of(load(s)) == kind_unknown)
         set |= bit_foreign;
-    update(s, load(s), set, nonblocking ? 0U : uint32_t{bit_nonblocking});
+    // O_DIRECT may have come or gone: the speed is learnt anew.
+    update(s, load(s), set, (nonblocking ? 0U : uint32_t{bit_nonblocking}) | speed_mask);
     tell_duplicates(s);
 }
 
@@ -282,7 +296,7 @@ void note_socket_option(int fd, int level, int name) {
 
 void note_closing(int fd) {
     fd_state *s = fd < 0 ? nullptr : fd_states.find(static_cast<size_t>(fd));
-    if (!s)
+    if (!s || memory_is_borrowed())
         return;
     uint32_t now = load(s);
     while (!__atomic_compare_exchange_n(&s->bits, &now, (now & generation_mask) + generation_one,

@@ -46,6 +46,8 @@ enum : uint32_t {
     bit_no_nowait = 1 << 11, // RWF_NOWAIT is refused
     bit_no_read = 1 << 12,   // opened for writing only: no edge would ever say EBADF
     bit_no_write = 1 << 13,
+    speed_shift = 14, // two bits: how long calls on this file may take, see file_speed
+    speed_mask = 3 << speed_shift,
     learnt_bits = kind_mask | bit_unix | bit_no_nowait | bit_no_read | bit_no_write,
     generation_one = 1 << 16,
 };
@@ -69,6 +71,17 @@ inline bool surely_nonblocking(uint32_t bits) {
     return (bits & (bit_nonblocking | bit_foreign | bit_duplicated)) == bit_nonblocking;
 }
 
+// What a call on a file may wait for. Asked of its file system once (calls/file_speed.h).
+enum file_speed : uint32_t {
+    speed_unknown,
+    speed_memory, // nothing: tmpfs, proc and kin
+    speed_disk,   // the disk, where the page cache does not serve
+    speed_far,    // anything: FUSE, network; or each write (O_SYNC, O_DIRECT)
+};
+inline file_speed speed_of(uint32_t bits) {
+    return static_cast<file_speed>((bits & speed_mask) >> speed_shift);
+}
+
 // 0: the kind cannot be learnt (no such descriptor): make the call, it will say why.
 uint32_t learn_bits(int fd);
 inline uint32_t known_bits(int fd) {
@@ -78,6 +91,7 @@ inline uint32_t known_bits(int fd) {
 }
 void unlearn(int fd); // what was learnt is wrong
 void add_bits(int fd, uint32_t bits);
+void drop_bits(int fd, uint32_t bits);
 
 // Before a wait. 1: the program made it non-blocking; 0: it blocks, *deadline_ns is when the call's
 // time is up (SO_RCVTIMEO, SO_SNDTIMEO); -EBADF.
@@ -89,6 +103,7 @@ void note_accepted(int fd, int listener, int flags);
 void note_pipe(const int fds[2], int flags);
 void note_anonymous(int fd, bool nonblocking);
 void note_foreign(int fd);
+void note_opened(int fd, int flags);                  // its kind is learnt when it is first needed
 void note_duplicate(int from, int to, bool replaced); // replaced: `to` was open before
 void note_status_flags(int fd, bool nonblocking);
 void note_socket_option(int fd, int level, int option);

@@ -30,6 +30,14 @@ word read(int fd, void *buffer, size_t n) {
         bits = known_bits(fd);
     }
     iovec whole{buffer, n};
+    // The common case of a pipe, shortly: bytes are there.
+    if (kind_of(bits) == kind_pipe && !(bits & bit_no_nowait) && fd_may(fd, fd_read)) {
+        word r = sys::call(SYS_preadv2, fd, &whole, 1, -1L, -1L, RWF_NOWAIT);
+        if (CO_LIKELY(r > 0)) {
+            fd_done(fd, fd_read);
+            return r;
+        }
+    }
     return run_transfer({read_kind, fd, fd_read, &whole, 1, current_position, 0}, bits);
 }
 

@@ -142,7 +142,9 @@ word recvfrom(int fd, void *buffer, size_t n, int flags, sockaddr *address, sock
             fd_saw_eagain(fd, fd_read);
         }
         if (int e = waiter.wait())
-            return e > 0 ? sys::recvfrom(fd, buffer, n, flags | MSG_DONTWAIT, address, length) : e;
+            return e > 0
+                       ? sys::recvfrom(fd, buffer, n, flags | waiter.dont_wait(e), address, length)
+                       : e;
     }
 }
 
@@ -155,10 +157,11 @@ word recvmsg(int fd, msghdr *message, int flags) {
                         [=] { return receive_message(fd, message, flags | MSG_DONTWAIT); });
     size_t room = direct ? 0 : message->msg_controllen; // it becomes what was received
     fd_waiter waiter{recvmsg_kind, fd, fd_read};
+    int dont_wait = MSG_DONTWAIT;
     word r;
     for (;;) {
         if (direct || fd_may(fd, fd_read)) {
-            r = receive_message(fd, message, flags | MSG_DONTWAIT);
+            r = receive_message(fd, message, flags | dont_wait);
             if (r != -EAGAIN || direct)
                 break;
             fd_saw_eagain(fd, fd_read);
@@ -167,6 +170,7 @@ word recvmsg(int fd, msghdr *message, int flags) {
             if (e < 0)
                 return e;
             direct = true;
+            dont_wait = waiter.dont_wait(e);
         }
     }
     if (sys::failed(r)) {
@@ -193,12 +197,13 @@ word recvmmsg(int fd, mmsghdr *messages, unsigned count, int flags, int64_t *tim
     bool direct = (flags & never_waits) || !is_socket(bits) || surely_nonblocking(bits);
     int64_t end_ns = timeout_ns ? deadline_in(*timeout_ns) : no_deadline;
     fd_waiter waiter{recvmmsg_kind, fd, fd_read};
+    int dont_wait = MSG_DONTWAIT;
     unsigned got = 0;
     word r = 0;
     while (got < count || count == 0) {
         if (direct || fd_may(fd, fd_read)) {
             r = sys::call(SYS_recvmmsg, fd, messages + got, count - got,
-                          (flags & ~MSG_WAITFORONE) | MSG_DONTWAIT, nullptr);
+                          (flags & ~MSG_WAITFORONE) | dont_wait, nullptr);
             if (direct || (sys::failed(r) && r != -EAGAIN) || r == 0)
                 break;
             if (r > 0) {
@@ -217,6 +222,7 @@ word recvmmsg(int fd, mmsghdr *messages, unsigned count, int flags, int64_t *tim
             if (e < 0)
                 break;
             direct = true;
+            dont_wait = waiter.dont_wait(e);
         }
     }
     if (direct && !sys::failed(r)) {

@@ -105,8 +105,9 @@ word select(int count, fd_set *readable, fd_set *writable, fd_set *exceptional, 
     int64_t deadline_ns = timeout_ns < 0 ? no_deadline : deadline_in(timeout_ns);
     // The kernel looks no further than the largest descriptor there can be.
     uint64_t limits[2] = {};
-    sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, limits);
-    int most = limits[0] < most_descriptors ? static_cast<int>(limits[0]) : most_descriptors;
+    word known = sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, limits);
+    int most =
+        known == 0 && limits[0] < most_descriptors ? static_cast<int>(limits[0]) : most_descriptors;
     int looked_at = count < most ? count : most;
     sets.bytes = (static_cast<size_t>(looked_at) + word_bits - 1) / word_bits * sizeof(long);
     pool_block saved(3 * sets.bytes + 1);

@@ -10,90 +10,7 @@
 namespace corun::calls {
 namespace {
 
-constexpr size_t helper_chunk = 1 << 20; // of a file, by one call
-constexpr size_t own_chunk = 64 * 1024;  // of a pipe or a terminal
-
-word vector_call(const transfer &t, const iovec *parts, int count, int64_t offset, int flags) {
-    long low = static_cast<long>(offset), high = static_cast<long>(offset >> 32);
-    return sys::call(t.d == fd_read ? SYS_preadv2 : SYS_pwritev2, t.fd, parts, count, low, high,
-                     flags);
-}
-
-bool refuses_nowait(word r) { return r == -EOPNOTSUPP || r == -ENOSYS; }
-
-// ---- Files ---------------------------------------------------------------------------------------
-
-// A read that was given up, once nothing of it is under way: the turn was its own.
-void end_turn_late(int64_t, const long *args) { end_turn(static_cast<int>(args[0])); }
-
-// One piece, by a helper. *given_up: the turn will end with the call, see end_turn_late.
-word read_by_helper(const transfer &t, const iovec &piece, int64_t offset, bool *given_up) {
-    size_t n = piece.iov_len < helper_chunk ? piece.iov_len : helper_chunk;
-    offload_buffer buffer{};
-    buffer.user = piece.iov_base;
-    buffer.bytes = n;
-    buffer.out = buffer.counted = true;
-    long base = reinterpret_cast<long>(piece.iov_base), size = static_cast<long>(n);
-    if (offset == current_position) {
-        const long args[6] = {t.fd, base, size, 0, 0, 0};
-        return static_cast<word>(offload_syscall(t.kind, offload_shared, SYS_read, args, &buffer, 1,
-                                                 no_deadline, end_turn_late, given_up));
-    }
-    const long args[6] = {
-        t.fd, base, size, static_cast<long>(offset), static_cast<long>(offset >> 32), 0};
-    return static_cast<word>(
-        offload_syscall(t.kind, offload_shared, SYS_pread64, args, &buffer, 1, no_deadline));
-}
-
-// From the page cache as far as it goes, the rest by helpers. The kernel's blocking read is short
-// only at the end of the file, so this one is too.
-word read_file(const transfer &t, bool *given_up) {
-    size_t wanted = bytes_in(t.parts, static_cast<size_t>(t.count)), got = 0;
-    while (got < wanted) {
-        iovec window[window_parts];
-        int n = rest_of(t.parts, t.count, got, window);
-        int64_t at = t.offset == current_position ? t.offset : t.offset + static_cast<int64_t>(got);
-        word r = vector_call(t, window, n, at, t.flags | RWF_NOWAIT);
-        if (refuses_nowait(r)) { // tmpfs, /proc: memory, all of it
-            if (t.flags == 0)
-                add_bits(t.fd, bit_no_nowait);
-            r = vector_call(t, window, n, at, t.flags);
-            if (r == -ENOSYS)
-                return make_call(t, 0);
-            if (sys::failed(r))
-                return partial(got, r);
-            got += static_cast<size_t>(r);
-            if (r == 0 || n < window_parts)
-                return static_cast<word>(got);
-            continue;
-        }
-        if (r == -EAGAIN) {
-            r = read_by_helper(t, window[0], at, given_up);
-            size_t asked = window[0].iov_len < helper_chunk ? window[0].iov_len : helper_chunk;
-            if (r > 0 && static_cast<size_t>(r) < asked)
-                return static_cast<word>(got) + r; // the end of the file
-        }
-        if (sys::failed(r))
-            return partial(got, r);
-        if (r == 0)
-            return static_cast<word>(got);
-        got += static_cast<size_t>(r);
-    }
-    return static_cast<word>(got);
-}
-
-word transfer_file(const transfer &t, uint32_t bits) {
-    bool inline_call = t.d == fd_write || (bits & bit_no_nowait);
-    bool given_up = false;
-    if (t.offset != current_position)
-        return inline_call ? make_call(t, 0) : read_file(t, &given_up);
-    if (int e = take_turn(t.fd))
-        return e;
-    word r = inline_call ? make_call(t, 0) : read_file(t, &given_up);
-    if (!given_up)
-        end_turn(t.fd);
-    return r;
-}
+constexpr size_t own_chunk = 64 * 1024; // of a pipe or a terminal, by one call
 
 // ---- Pipes, terminals, eventfd and the like ------------------------------------------------------
 
@@ -119,9 +36,13 @@ word by_own_helper(const transfer &t, const iovec *parts, int count) {
     buffer.in = t.d == fd_write;
     buffer.out = buffer.counted = t.d == fd_read;
     const long args[6] = {t.fd, reinterpret_cast<long>(buffer.user), static_cast<long>(n), 0, 0, 0};
-    return static_cast<word>(offload_syscall(t.kind, offload_own,
-                                             t.d == fd_write ? SYS_write : SYS_read, args, &buffer,
-                                             1, no_deadline));
+    long nr = t.d == fd_write ? SYS_write : SYS_read;
+    bool given_up = false;
+    word r = static_cast<word>(offload_syscall(t.kind, offload_own, nr, args, &buffer, 1,
+                                               no_deadline, nullptr, &given_up));
+    if (r == -EPIPE && !given_up) // once more, for the signal that belongs to it
+        return sys::call(SYS_writev, t.fd, parts, count);
+    return r;
 }
 
 // An eventfd takes any value but the largest without asking how much room there is: only adding 1 is
@@ -165,8 +86,11 @@ word transfer_pollable(const transfer &t, uint32_t bits) {
     size_t wanted = bytes_in(t.parts, static_cast<size_t>(t.count)), done = 0;
     bool in_pieces = t.d == fd_write && kind_of(bits) != kind_anonymous;
     fd_waiter waiter{t.kind, t.fd, t.d};
+    // A timerfd, for one, cannot be written: no edge would ever come, so the kernel is asked first.
+    bool ask_first = t.d == fd_write && kind_of(bits) == kind_anonymous;
     for (;;) {
-        if (fd_may(t.fd, t.d)) {
+        if (ask_first || fd_may(t.fd, t.d)) {
+            ask_first = false;
             word r;
             if (CO_LIKELY(done == 0)) {
                 r = try_now(t, t.parts, t.count, &bits);
@@ -196,6 +120,12 @@ word transfer_pollable(const transfer &t, uint32_t bits) {
 }
 
 } // namespace
+
+word vector_call(const transfer &t, const iovec *parts, int count, int64_t offset, int flags) {
+    long low = static_cast<long>(offset), high = static_cast<long>(offset >> 32);
+    return sys::call(t.d == fd_read ? SYS_preadv2 : SYS_pwritev2, t.fd, parts, count, low, high,
+                     flags);
+}
 
 word make_call(const transfer &t, int extra_flags) {
     bool reading = t.d == fd_read;

@@ -4,10 +4,12 @@
 //   pipes, eventfd and the like   a try with RWF_NOWAIT, then a wait for the descriptor
 //   where RWF_NOWAIT is refused   poll says that it is ready, then the call: inline when nobody else
 //                                 can drain the object, else on a helper of its own
-//   files                         a read that would wait for the disk goes to a helper
+//   files                         what would wait for the disk or a server goes to a helper
 #pragma once
 
 #include "co_hook/calls/wait.h"
+
+#include <cerrno>
 
 namespace corun::calls {
 
@@ -25,6 +27,11 @@ struct transfer {
 
 // The call as the kernel makes it, with these flags added.
 word make_call(const transfer &t, int extra_flags);
+// preadv2 or pwritev2 of these parts.
+word vector_call(const transfer &t, const iovec *parts, int count, int64_t offset, int flags);
+inline bool refuses_nowait(word r) { return r == -EOPNOTSUPP || r == -ENOSYS; }
+// In a coroutine; bits: of the descriptor, which is a kind_file (file_transfer.cpp).
+word transfer_file(const transfer &t, uint32_t bits);
 // In a coroutine; bits: of the descriptor, which is no socket.
 word run_transfer(const transfer &t, uint32_t bits);
 
@@ -35,6 +42,10 @@ word run_transfer(const transfer &t, uint32_t bits);
 int take_turn(int fd);
 void end_turn(int fd);
 bool turn_is_taken(int fd);
+// Calls that a helper makes by this number without the file position: any number at a time, but the
+// number is not closed before they are over. 0 or -ENOMEM. end_use may come from a helper.
+int begin_use(int fd);
+void end_use(int fd);
 void forget_turns_after_fork();
 
 } // namespace corun::calls

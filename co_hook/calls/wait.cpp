@@ -14,6 +14,8 @@ int fd_waiter::wait() {
             return r;
         began_ = true;
     }
+    if (d_ == fd_read && fd_saw_end(fd_) && kind_of(known_bits(fd_)) == kind_message)
+        return ended;
     int r = fd_wait(kind_, fd_, d_, deadline_ns_);
     return r == -ETIMEDOUT ? -EAGAIN : r;
 }

@@ -13,7 +13,8 @@
 //             return e > 0 ? ...the call once more... : e;
 //     }
 //
-// wait: 0 try again; 1 the program made the descriptor non-blocking, so one try of the call is the
+// wait: 0 try again; ended: a datagram socket was shut down for reading, where a blocking call returns
+// at once and a non-blocking one says EAGAIN, so the call is made as it is; 1 the program made the descriptor non-blocking, so one try of the call is the
 // result, whatever the cache said; -EAGAIN the time limit of the socket is over; -ECANCELED, -EBADF.
 #pragma once
 
@@ -25,6 +26,8 @@ namespace corun::calls {
 class fd_waiter {
   public:
     fd_waiter(const wait_kind &kind, int fd, fd_direction d) : kind_(kind), fd_(fd), d_(d) {}
+    static constexpr int ended = 2;
+    static int dont_wait(int waited) { return waited == ended ? 0 : MSG_DONTWAIT; }
     int wait();
     void begin_anew() { began_ = false; } // the time limit counts from here again
 

@@ -23,6 +23,8 @@ word write(int fd, const void *buffer, size_t n) {
         unlearn(fd);
         bits = known_bits(fd);
     }
+    if (n == 0)
+        return sys::write(fd, buffer, n); // never waits; an eventfd refuses it, pwritev2 does not
     iovec whole{const_cast<void *>(buffer), n};
     return run_transfer({write_kind, fd, fd_write, &whole, 1, current_position, 0}, bits);
 }
@@ -42,7 +44,9 @@ word pwritev2(int fd, const iovec *parts, int count, int64_t offset, int flags) 
     transfer t{write_kind, fd, fd_write, parts, count, offset, flags};
     uint32_t bits = known_bits(fd);
     if (is_socket(bits)) {
-        if (offset != current_position || flags != 0 || count < 0 || count > 1024)
+        // No bytes: the kernel does nothing, where sendmsg would send an empty message.
+        if (offset != current_position || flags != 0 || count <= 0 || count > 1024 ||
+            bytes_in(parts, static_cast<size_t>(count)) == 0)
             return make_call(t, flags != 0 ? RWF_NOWAIT : 0);
         msghdr message{};
         message.msg_iov = const_cast<iovec *>(parts);

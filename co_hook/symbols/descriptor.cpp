@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Descriptors. accept and connect wait; the others are libc's own with our bookkeeping around them,
 // in coroutines and out of them, because what is known of a descriptor is known to the process.
+#include "co_hook/calls/lock.h"
 #include "co_hook/symbols/hook.h"
 
 #include "co_hook/calls/fd_state.h"
+#include "co_hook/symbols/stdio_open.h"
 
 #include <cstdarg>
 #include <cstdio>
@@ -58,6 +60,25 @@ word close_one_by_one(unsigned first, unsigned last) {
     for (unsigned fd = first; fd <= last && fd < most; ++fd)
         sys::close(static_cast<int>(fd));
     return 0;
+}
+
+// libc's own fcntl makes the attempts: on i386 it converts the lock.
+word wait_for_range(int (*native)(int, int, ...), int fd, int command, long argument) {
+    static constexpr wait_kind kind{"fcntl: lock", true, calls::abandon_lock_wait};
+    struct call {
+        int (*native)(int, int, ...);
+        int fd, command;
+        long argument;
+    } c{native, fd, calls::command_without_wait(command), argument};
+    word r = calls::wait_for_lock(
+        kind, fd,
+        [](void *context) -> word {
+            const call *with = static_cast<const call *>(context);
+            return with->native(with->fd, with->command, with->argument) == 0 ? 0 : -errno;
+        },
+        &c);
+    calls::after_fcntl(fd, command, argument, r);
+    return r;
 }
 
 } // namespace
@@ -117,6 +138,7 @@ void hook_closefrom(int first) {
 CORUN_NATIVE(int, fclose, (FILE * stream), _IO_fclose(stream));
 int hook_fclose(FILE *stream) {
     int fd = fileno_unlocked(stream);
+    int unwritten = flush_before_close(stream);
     if (fd >= 0 && hooks_are_on(family))
         if (int e = calls::outwait_turns(fd))
             return to_libc<int>(e);
@@ -125,7 +147,7 @@ int hook_fclose(FILE *stream) {
             return plain_result<int>(e);
     int r = native_fclose(stream);
     calls::after_close(fd);
-    return r;
+    return unwritten == 0 ? r : plain_result<int>(-unwritten);
 }
 
 CORUN_NATIVE(int, dup, (int fd), plain_result<int>(sys::call(SYS_dup, fd)));
@@ -164,6 +186,8 @@ int hook_dup3(int from, int to, int flags) {
         va_start(list, command);                                                                   \
         long argument = va_arg(list, long);                                                        \
         va_end(list);                                                                              \
+        if (CO_UNLIKELY(calls::is_lock_wait(command)) && hooks_are_on(CO_HOOK_LOCKS))              \
+            return to_libc<int>(wait_for_range(native_##name, fd, command, argument));             \
         int r = native_##name(fd, command, argument);                                              \
         calls::after_fcntl(fd, command, argument, r);                                              \
         return r;                                                                                  \

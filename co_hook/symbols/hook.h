@@ -23,6 +23,7 @@
 #include "co_hook/calls/calls.h"
 #include "co_hook/co_hook.h"
 #include "co_routine/core/cancel.h"
+#include "co_routine/core/native.h"
 
 #include <cerrno>
 
@@ -49,7 +50,7 @@ extern unsigned process_families; // atomic
 unsigned families_of(const coroutine *co);
 
 // Is the caller a coroutine in which hooks of this family are on? The thread's own stack never has
-// the flag.
+// the flag. In a signal handler and in a vfork child every call is native.
 inline bool hooks_are_on(unsigned family) {
     const co_env *env = env_or_null();
     if (!env || !env->running->has(flag_hooks))
@@ -57,7 +58,7 @@ inline bool hooks_are_on(unsigned family) {
     unsigned on = CO_HOOK_DEFAULT, process = __atomic_load_n(&process_families, __ATOMIC_RELAXED);
     if (CO_UNLIKELY(process != CO_HOOK_ALL || env->running->has(flag_hook_choice)))
         on = process & families_of(env->running);
-    return (on & family) != 0;
+    return (on & family) != 0 && !must_be_native();
 }
 
 // The kernel's convention to libc's, for a call that cannot have been cancelled.

@@ -15,12 +15,50 @@ namespace corun::symbols {
 
 // A new file of hooks adds its table here.
 #define CORUN_TABLES(X)                                                                            \
+    X(aio_table)                                                                                   \
+    X(barrier_table)                                                                               \
+    X(c11_table)                                                                                   \
+    X(child_table)                                                                                 \
+    X(cond_table)                                                                                  \
+    X(copy_table)                                                                                  \
+    X(credential_table)                                                                            \
     X(descriptor_table)                                                                            \
+    X(directory_table)                                                                             \
     X(environment_table)                                                                           \
+    X(epoll_table)                                                                                 \
+    X(file_status_table)                                                                           \
+    X(files_table)                                                                                 \
+    X(h_errno_table)                                                                               \
+    X(ipc_table)                                                                                   \
+    X(join_table)                                                                                  \
+    X(locals_table)                                                                                \
+    X(lock_table)                                                                                  \
+    X(mutex_table)                                                                                 \
+    X(names_host_table)                                                                            \
+    X(names_resolver_table)                                                                        \
+    X(names_table)                                                                                 \
+    X(once_table)                                                                                  \
+    X(open_table)                                                                                  \
     X(poll_table)                                                                                  \
+    X(raw_table)                                                                                   \
     X(receive_table)                                                                               \
+    X(rwlock_table)                                                                                \
+    X(semaphore_table)                                                                             \
     X(send_table)                                                                                  \
-    X(sleep_table)
+    X(signal_table)                                                                                \
+    X(sleep_table)                                                                                 \
+    X(spin_table)                                                                                  \
+    X(stdio_lock_table)                                                                            \
+    X(stdio_open_table)                                                                            \
+    X(stdio_print_table)                                                                           \
+    X(stdio_read_table)                                                                            \
+    X(stdio_scan_table)                                                                            \
+    X(stdio_stream_table)                                                                          \
+    X(stdio_wide_table)                                                                            \
+    X(stdio_write_table)                                                                           \
+    X(syslog_table)                                                                                \
+    X(users_table)                                                                                 \
+    X(vfork_table)
 
 #define DECLARE(table) extern const hook_table table;
 CORUN_TABLES(DECLARE)
@@ -33,15 +71,6 @@ const hook_table *const tables[] = {CORUN_TABLES(ADDRESS)};
 const char *first_lost; // a name that does not lead to us
 unsigned lost_count, name_count;
 bool said;
-
-// A program linked at a fixed address stands for a function whose address it takes by its own PLT
-// entry: then dlsym finds that, and nothing can be concluded about this name.
-bool is_stand_in(void *found) {
-    Dl_info info;
-    ElfW(Sym) *symbol = nullptr;
-    return dladdr1(found, &info, reinterpret_cast<void **>(&symbol), RTLD_DL_SYMENT) != 0 &&
-           symbol && symbol->st_shndx == SHN_UNDEF;
-}
 
 // What the program's own references lead to, at the same time as libc's functions are found.
 void resolve(const hook_entry &e) {
@@ -66,6 +95,15 @@ __attribute__((constructor(101))) void find_natives() {
 
 } // namespace
 
+table_list all_tables() { return {tables, sizeof tables / sizeof tables[0]}; }
+
+bool is_stand_in(void *found) {
+    Dl_info info;
+    ElfW(Sym) *symbol = nullptr;
+    return dladdr1(found, &info, reinterpret_cast<void **>(&symbol), RTLD_DL_SYMENT) != 0 &&
+           symbol && symbol->st_shndx == SHN_UNDEF;
+}
+
 void check_hooks_once() {
     if (CO_LIKELY(__atomic_exchange_n(&said, true, __ATOMIC_ACQ_REL)))
         return;
@@ -73,6 +111,8 @@ void check_hooks_once() {
         warn("hooks are NOT in effect for %u of %u names (first: %s): these calls block the whole "
              "thread. Put libcorun before libc on the link line, or first in LD_PRELOAD.",
              lost_count, name_count, first_lost);
+    if (debug_flags() & CO_DEBUG_HOOKS)
+        report_on_stderr();
 }
 
 } // namespace corun::symbols

@@ -18,7 +18,8 @@ template <class T> class sparse_array {
     sparse_array() = default;
     sparse_array(const sparse_array &) = delete;
     sparse_array &operator=(const sparse_array &) = delete;
-    ~sparse_array() { reset(); }
+    // No destructor: those of the process are asked until its very end, by calls that the destructors of
+    // others make. Whoever has one for a shorter time calls reset.
 
     // The element, or nullptr when its chunk was never made. Lock-free, any thread.
     T *find(size_t i) const {

@@ -12,22 +12,51 @@ using namespace corun;
 
 namespace {
 
-constexpr unsigned known_flags = CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW;
+constexpr unsigned known_flags =
+    CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW | CO_DEBUG_HOOKS | CO_DEBUG_BLOCKED;
 constexpr unsigned not_read = ~0U;
+constexpr unsigned most_ms = 3600 * 1000;
 unsigned flags = not_read;
+unsigned limit_ms = 50;
+
+[[noreturn]] void refuse(const char *word, size_t length, const char *why) {
+    char shown[32];
+    format_line(shown, sizeof shown < length + 1 ? sizeof shown : unsigned(length + 1), "%s", word);
+    fatal("CORUN_DEBUG: %s '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>", why,
+          shown);
+}
+
+// "blocked:100": the digits behind the colon.
+unsigned limit_of(const char *word, size_t length, size_t at) {
+    unsigned ms = 0;
+    for (size_t i = at; i < length; ++i) {
+        if (word[i] < '0' || word[i] > '9' || ms > most_ms)
+            ms = most_ms + 1;
+        else
+            ms = ms * 10 + static_cast<unsigned>(word[i] - '0');
+    }
+    if (ms == 0 || ms > most_ms)
+        refuse(word, length, "not a number of milliseconds from 1 to 3600000 in");
+    return ms;
+}
 
 unsigned flag_of(const char *word, size_t length) {
     static const struct {
         const char *name;
         unsigned flag;
-    } words[] = {{"stacks", CO_DEBUG_STACKS}, {"overflow", CO_DEBUG_OVERFLOW}};
+    } words[] = {{"stacks", CO_DEBUG_STACKS},
+                 {"overflow", CO_DEBUG_OVERFLOW},
+                 {"hooks", CO_DEBUG_HOOKS},
+                 {"blocked", CO_DEBUG_BLOCKED}};
     for (const auto &w : words)
         if (strlen(w.name) == length && memcmp(w.name, word, length) == 0)
             return w.flag;
-    char unknown[32];
-    format_line(unknown, sizeof unknown < length + 1 ? sizeof unknown : unsigned(length + 1), "%s",
-                word);
-    fatal("CORUN_DEBUG: unknown word '%s'; known: stacks, overflow", unknown);
+    constexpr size_t with_limit = sizeof "blocked:" - 1;
+    if (length >= with_limit && memcmp("blocked:", word, with_limit) == 0) {
+        limit_ms = limit_of(word, length, with_limit);
+        return CO_DEBUG_BLOCKED;
+    }
+    refuse(word, length, "unknown word");
 }
 
 unsigned parse(const char *list) {
@@ -57,6 +86,8 @@ unsigned debug_flags() {
     }
     return seen;
 }
+
+unsigned blocked_limit_ms() { return limit_ms; }
 
 } // namespace corun
 

@@ -11,7 +11,8 @@
 
 namespace corun {
 
-struct loop; // loop/loop.h
+struct loop;       // loop/loop.h
+struct turn_watch; // debug/blocked.cpp
 
 // The C++ runtime's exception state of a thread, as the Itanium ABI lays it out.
 struct eh_globals {
@@ -48,8 +49,9 @@ struct co_env {
     bool debugging_prepared = false;   // atomic: co_set_debug takes it back
 
     loop *event_loop = nullptr;
-    coroutine *inbox = nullptr; // atomic: coroutines with pending != 0, last come first
-    unsigned posters = 0;       // atomic: threads that are posting; the env outlives them
+    turn_watch *watch = nullptr; // CO_DEBUG_BLOCKED
+    coroutine *inbox = nullptr;  // atomic: coroutines with pending != 0, last come first
+    unsigned posters = 0;        // atomic: threads that are posting; the env outlives them
 
 #if CO_TSAN
     void *buried_fiber = nullptr; // of the coroutine that ended last
@@ -91,7 +93,8 @@ void free_sharestack(co_env *env, stShareStack_t *group);
 // A private stack with a control block at its top; nullptr: no memory. Undone by free_coroutine.
 coroutine *place_on_private_stack(co_env *env, size_t stack_bytes, size_t guard_bytes);
 
-unsigned debug_flags(); // CO_DEBUG_*: from CORUN_DEBUG and co_set_debug
+unsigned debug_flags();      // CO_DEBUG_*: from CORUN_DEBUG and co_set_debug
+unsigned blocked_limit_ms(); // of CO_DEBUG_BLOCKED
 
 // In debug/, for the first coroutine of a thread and for its end. Called by name, unlike the hooks
 // above: from a static archive only objects that somebody names are linked, constructors or not.

@@ -3,6 +3,7 @@
 #include "co_routine/base/check.h"
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/debug/backtrace.h"
+#include "co_routine/debug/blocked.h"
 #include "co_routine/debug/fault_report.h"
 #include "co_routine/debug/unwinder.h"
 
@@ -126,17 +127,23 @@ void give_alternate_stack() {
 
 void prepare_debugging(co_env *env) {
     __atomic_store_n(&env->debugging_prepared, true, __ATOMIC_RELAXED);
-    if (debug_flags() == 0)
+    if (!(debug_flags() & ~unsigned{CO_DEBUG_HOOKS})) {
+        end_watch(env); // co_set_debug took it back
         return;
+    }
     prepare_backtraces(); // not in the handler
     give_alternate_stack();
+    prepare_watch(env);
+    if (!(debug_flags() & (CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW)))
+        return;
     if (!__atomic_exchange_n(&installed, true, __ATOMIC_ACQ_REL)) {
         install(SIGSEGV);
         install(SIGBUS);
     }
 }
 
-void end_debugging(co_env *) {
+void end_debugging(co_env *env) {
+    end_watch(env);
     if (!alternate_stack)
         return;
     stack_t now{};

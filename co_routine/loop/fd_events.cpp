@@ -220,6 +220,11 @@ void fd_saw_short_read(int fd) {
         e->may[fd_read] = false;
 }
 
+bool fd_saw_end(int fd) {
+    const fd_entry *e = find_entry(tls_env, fd);
+    return e && e->registered && (e->seen & EPOLLRDHUP);
+}
+
 void fd_done(int fd, fd_direction d) {
     fd_entry *e = find_entry(tls_env, fd);
     if (e && e->registered && !e->queue[d].empty())

@@ -37,6 +37,7 @@ bool fd_may(int fd, fd_direction d);
 void fd_saw_eagain(int fd, fd_direction d);
 // The call took less than it asked for, from a TCP stream: the socket is probably empty now.
 void fd_saw_short_read(int fd);
+bool fd_saw_end(int fd); // its reading side is shut down
 // The call is over without EAGAIN: the next waiter may try.
 void fd_done(int fd, fd_direction d);
 

@@ -101,6 +101,7 @@ void destroy_loop(co_env *env) {
         loop_hooks.destroy_ring(env);
     close_descriptors(l);
     env->event_loop = nullptr;
+    l->descriptors.reset();
     l->~loop();
     sys::munmap(l, sizeof(loop));
 }
@@ -256,8 +257,12 @@ void loop_turn(co_env *env, int64_t wake_by_ns) {
         co->caller = &env->root;
         co->clear(flag_woken);
         co->state = co_state::running;
+        if (CO_UNLIKELY(env->watch != nullptr))
+            watch_switch(env, co);
         switch_to(env, &env->root, co);
     }
+    if (CO_UNLIKELY(env->watch != nullptr))
+        watch_turn_end(env);
     if (l->tasks_first)
         run_tasks(env, l);
     if (!inbox_empty(env))

@@ -63,6 +63,9 @@ struct loop {
     raw_vector<int> closed; // under closed_lock: what other threads closed (fd) or replaced (~fd)
     unsigned closed_lock = 0;
     unsigned closed_pending = 0; // atomic
+    int closed_in_handlers[16] =
+        {}; // by signal handlers on this thread, which may not touch queues
+    unsigned closed_in_handlers_count = 0; // atomic
     loop_source *sources = nullptr;
     uring *ring = nullptr;
     loop_counts counts;
@@ -80,6 +83,11 @@ loop *loop_of(co_env *env, int *error = nullptr);
 
 // Runs what is ready; sleeps, if nothing is, at most until wake_by_ns.
 void loop_turn(co_env *env, int64_t wake_by_ns);
+
+// CO_DEBUG_BLOCKED, defined in debug/ and called by name as prepare_debugging is: co is about to be
+// switched to by the loop; all that were ready have run.
+void watch_switch(co_env *env, const coroutine *co);
+void watch_turn_end(co_env *env);
 
 // Starts a coroutine that never ran: counts it as live.
 inline void count_as_started(co_env *env, coroutine *co) {

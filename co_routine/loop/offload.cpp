@@ -158,7 +158,8 @@ int64_t offload_syscall(const wait_kind &kind, offload_kind how, long nr, const 
 }
 
 int64_t offload_function(const wait_kind &kind, offload_kind how, int64_t (*f)(void *argument),
-                         void *data, size_t bytes, int64_t deadline_ns) {
+                         void *data, size_t bytes, int64_t deadline_ns, offload_late on_late,
+                         bool *given_up, long late_argument) {
     int64_t error;
     co_env *env = env_for_offload(&error);
     if (!env)
@@ -171,10 +172,16 @@ int64_t offload_function(const wait_kind &kind, offload_kind how, int64_t (*f)(v
     job->buffers()[0] = {data, bounce, bytes, true, false};
     job->how = how;
     job->function = f;
+    job->args[0] = reinterpret_cast<long>(bounce);
+    job->args[1] = late_argument;
+    job->on_late = on_late;
     memcpy(bounce, data, bytes);
     wait_kind plain{kind.call, false, nullptr}; // there is no descriptor among the arguments
-    if (int left = wait_until_done(env, job, plain, deadline_ns))
+    if (int left = wait_until_done(env, job, plain, deadline_ns)) {
+        if (given_up)
+            *given_up = true;
         return left;
+    }
     int64_t result = result_of(job);
     memcpy(data, bounce, bytes);
     free_job(job);

@@ -5,9 +5,12 @@
 //     int64_t r = offload_syscall(kind, offload_shared, SYS_pread64, {fd, (long)buffer, n, at, 0, 0},
 //                                 &out, 1, no_deadline);   // the result, or -errno
 //
-// Two kinds:
-//  - offload_shared: calls that end by themselves (disk, DNS). 1 to 8 helper threads for the whole
+// Three kinds:
+//  - offload_shared: calls that end by themselves (disk). 1 to 8 helper threads for the whole
 //    process, grown on demand, ended when idle.
+//  - offload_lookup: calls that end by themselves, but spend their time waiting for an answer from
+//    the network (DNS, other name services): as shared, but up to 128 of them go on at once, and they
+//    do not take turns with the disk's.
 //  - offload_own: calls that wait for somebody else (flock, a FIFO's open). Each has a helper of its
 //    own for as long as it lasts, so 64 of them never keep an fsync waiting.
 // Where io_uring can do the call without a thread, loop/uring.h comes first.
@@ -32,7 +35,8 @@
 
 namespace corun {
 
-enum offload_kind : uint8_t { offload_shared, offload_own };
+enum offload_kind : uint8_t { offload_shared, offload_own, offload_lookup };
+inline constexpr int offload_kinds = 3;
 
 // Bounce memory: copied in before the helper starts, copied out by the owner when it is back. It
 // stands as the user's does within a page, so that O_DIRECT sees the alignment it asks for. Memory
@@ -53,16 +57,19 @@ void close_late_result(int64_t result, const long *args); // for calls that retu
 // The system call nr with these arguments. buffers[i].user takes the place of every argument that
 // equals it. deadline_ns: when the wait is given up (-ETIMEDOUT; the call's result is dropped).
 // Result of the call, or -errno; -ECANCELED; -ENOMEM; -EAGAIN: an own helper could not be started.
-// (A shared call is then made by the coroutine itself.) *given_up becomes true where the call was
+// (A shared call or a lookup is then made by the coroutine itself.) *given_up becomes true where the call was
 // left to on_late; errors alone do not tell, because a call may bring -ECANCELED itself.
 int64_t offload_syscall(const wait_kind &kind, offload_kind how, long nr, const long (&args)[6],
                         offload_buffer *buffers, int buffer_count, int64_t deadline_ns,
                         offload_late on_late = nullptr, bool *given_up = nullptr);
 
 // f(argument) on a helper; argument points to bytes of bounce memory that hold a copy of *data, and
-// *data receives them back. For calls that need libc (getaddrinfo).
+// *data receives them back. For calls that need libc (getaddrinfo). on_late finds the argument in
+// args[0], late_argument in args[1]; it may free what f allocated.
 int64_t offload_function(const wait_kind &kind, offload_kind how, int64_t (*f)(void *argument),
-                         void *data, size_t bytes, int64_t deadline_ns);
+                         void *data, size_t bytes, int64_t deadline_ns,
+                         offload_late on_late = nullptr, bool *given_up = nullptr,
+                         long late_argument = 0);
 
 // Ends all helpers and waits (on the thread, for 30 s at most) until none is inside a shared call;
 // they come back when needed. Calls that wait for somebody else are not waited for, because the

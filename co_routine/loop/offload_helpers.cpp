@@ -57,14 +57,15 @@ void futex_wake_all(uint32_t *word) {
 void take_next(helper *h) {
     if (h->epoch != pool.epoch)
         return;
-    list_node *n = pool.own_queue.front();
-    if (!n && shared_room() > 0)
-        n = pool.shared_queue.front();
-    if (!n)
+    for (offload_kind kind : {offload_own, offload_shared, offload_lookup}) {
+        list_node *n = room_for(kind) > 0 ? pool.of[kind].queue.front() : nullptr;
+        if (!n)
+            continue;
+        offload_job *job = CO_CONTAINER(n, offload_job, link);
+        dequeue(job);
+        give(h, job);
         return;
-    offload_job *job = CO_CONTAINER(n, offload_job, link);
-    dequeue(job);
-    give(h, job);
+    }
 }
 
 // ---- The helper's life
@@ -100,7 +101,7 @@ void do_job(helper *h) {
     spin_acquire(&pool_lock);
     h->job = nullptr;
     pool.functions_running -= job->function != nullptr;
-    pool.shared_running -= job->how == offload_shared && job->runner_epoch == pool.epoch;
+    pool.of[job->how].running -= job->runner_epoch == pool.epoch;
     if (job->waiter) {
         finish(job, result);
         return;
@@ -300,7 +301,8 @@ void offload_end_helpers() {
         if (pool.count == 0 && pool.unborn == 0)
             return;
         ++pool.epoch;
-        pool.shared_running = 0;
+        for (auto &of : pool.of)
+            of.running = 0;
         for (helper *h = pool.idle; h; h = h->next_idle)
             tell(h);
         pool.idle = nullptr;
@@ -309,8 +311,8 @@ void offload_end_helpers() {
     wait_until_gone();
     // Queued jobs counted on those that ended: whoever waits for one asks for a helper again.
     pool_guard guard;
-    for (list_head *queue : {&pool.own_queue, &pool.shared_queue})
-        for (list_node *n = queue->ring.next; n != &queue->ring; n = n->next)
+    for (auto &of : pool.of)
+        for (list_node *n = of.queue.ring.next; n != &of.queue.ring; n = n->next)
             unpark(CO_CONTAINER(n, offload_job, link)->waiter);
 }
 

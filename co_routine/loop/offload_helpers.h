@@ -10,7 +10,7 @@
 //  - Everything stands under one lock, held for a few instructions; that includes the unpark of the
 //    one who waits, so a coroutine that gives up is certain afterwards that nobody will unpark it.
 //  - A job is in memory of the process, not of the thread: the thread may end before the helper.
-//  - A helper is started for each job that finds none idle (own), or while fewer than 8 shared ones
+//  - A helper is started for each job that finds none idle, while fewer than most_at_once of its kind
 //    are under way; it ends after 5 s without work. With no helpers nothing ticks.
 #pragma once
 
@@ -18,7 +18,10 @@
 
 namespace corun {
 
-inline constexpr unsigned max_shared_helpers = 8;
+inline constexpr unsigned max_shared_helpers = 8, max_lookup_helpers = 128;
+// By offload_kind.
+inline constexpr unsigned most_at_once[offload_kinds] = {max_shared_helpers, UINT32_MAX,
+                                                         max_lookup_helpers};
 
 enum class job_state : uint8_t { queued, running, done };
 

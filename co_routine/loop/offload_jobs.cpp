@@ -2,6 +2,7 @@
 #include "co_routine/loop/offload_pool.h"
 
 #include <cerrno>
+#include <initializer_list>
 #include <new>
 #include <sys/mman.h>
 
@@ -28,23 +29,22 @@ slab_pool *jobs() {
 }
 
 void enqueue(offload_job *job) {
-    bool own = job->how == offload_own;
-    (own ? pool.own_queue : pool.shared_queue).push_back(&job->link);
-    ++(own ? pool.own_waiting : pool.shared_waiting);
+    pool.of[job->how].queue.push_back(&job->link);
+    ++pool.of[job->how].waiting;
 }
 
 } // namespace
 
 void dequeue(offload_job *job) {
     job->link.unlink();
-    --(job->how == offload_own ? pool.own_waiting : pool.shared_waiting);
+    --pool.of[job->how].waiting;
 }
 
 void give(helper *h, offload_job *job) {
     h->job = job;
     job->state = job_state::running;
     job->runner_epoch = h->epoch;
-    pool.shared_running += job->how == offload_shared;
+    ++pool.of[job->how].running;
     pool.functions_running += job->function != nullptr;
 }
 
@@ -63,17 +63,18 @@ void finish(offload_job *job, int64_t result) {
 }
 
 void fail_waiting_jobs() {
-    while (pool.own_waiting > pool.starting) {
-        offload_job *job = CO_CONTAINER(pool.own_queue.ring.prev, offload_job, link);
+    while (pool.of[offload_own].waiting > pool.starting) {
+        offload_job *job = CO_CONTAINER(pool.of[offload_own].queue.ring.prev, offload_job, link);
         dequeue(job);
         finish(job, -EAGAIN);
     }
-    while (pool.shared_running == 0 && pool.starting == 0 && pool.shared_waiting > 0) {
-        offload_job *job = CO_CONTAINER(pool.shared_queue.front(), offload_job, link);
-        dequeue(job);
-        job->self_made = true;
-        finish(job, 0);
-    }
+    for (offload_kind kind : {offload_shared, offload_lookup})
+        while (pool.of[kind].running == 0 && pool.starting == 0 && pool.of[kind].waiting > 0) {
+            offload_job *job = CO_CONTAINER(pool.of[kind].queue.front(), offload_job, link);
+            dequeue(job);
+            job->self_made = true;
+            finish(job, 0);
+        }
 }
 
 offload_job *allocate_job(int buffer_count, size_t bytes) {
@@ -106,8 +107,7 @@ void free_job(offload_job *job) {
 void submit_job(co_env *env, offload_job *job) {
     {
         pool_guard guard;
-        bool may_start = job->how == offload_own || shared_room() > 0;
-        helper *h = may_start ? pool.idle : nullptr;
+        helper *h = room_for(job->how) > 0 ? pool.idle : nullptr;
         if (h) {
             pool.idle = h->next_idle;
             give(h, job);

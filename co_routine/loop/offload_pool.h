@@ -18,9 +18,11 @@ struct helper {
 };
 
 struct helper_pool {
-    list_head own_queue, shared_queue;
-    size_t own_waiting = 0, shared_waiting = 0;
-    unsigned shared_running = 0;    // in this epoch
+    struct {
+        list_head queue;
+        size_t waiting = 0;
+        unsigned running = 0; // in this epoch
+    } of[offload_kinds];
     unsigned functions_running = 0; // inside libc
     unsigned starting = 0;          // the loop was asked for them, or they have not got here yet
     unsigned unborn = 0;            // of those: the thread exists
@@ -51,15 +53,20 @@ class pool_guard {
 
 // ---- Under the lock
 
-// How many more shared jobs may be under way.
-inline unsigned shared_room() {
-    return pool.shared_running < max_shared_helpers ? max_shared_helpers - pool.shared_running : 0;
+// How many more jobs of this kind may be under way.
+inline unsigned room_for(offload_kind kind) {
+    unsigned running = pool.of[kind].running;
+    return running < most_at_once[kind] ? most_at_once[kind] - running : 0;
 }
 
 // Helpers that the queues could use now.
 inline size_t wanted_helpers() {
-    size_t room = shared_room();
-    return pool.own_waiting + (pool.shared_waiting < room ? pool.shared_waiting : room);
+    size_t wanted = 0;
+    for (int k = 0; k < offload_kinds; ++k) {
+        size_t room = room_for(static_cast<offload_kind>(k)), waiting = pool.of[k].waiting;
+        wanted += waiting < room ? waiting : room;
+    }
+    return wanted;
 }
 
 // To be followed, without the lock, by ask_for_helper where this is true.

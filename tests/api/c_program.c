@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A C program that uses corun as a C program would: built by c_program_test.sh as C99 to C2x with the
  * plain C compiler and libcorun.a. Exit status 0: all is as it should be. */
+#include "co_hook.h"
 #include "co_routine.h"
 
 #include <errno.h>
@@ -101,9 +102,31 @@ static void cancel(void) {
     CHECK(co_get_stats(&stats) == 0 && stats.cancelled == 1 && stats.unwind_stopped == 0);
 }
 
+static void *choose_families(void *unused) {
+    (void)unused;
+    co_enable_hook_sys();
+    CHECK(co_hook_get_families() == (unsigned)CO_HOOK_DEFAULT);
+    CHECK(co_hook_set_families(CO_HOOK_READ | CO_HOOK_WRITE) == 0);
+    CHECK(co_hook_get_families() == (CO_HOOK_READ | CO_HOOK_WRITE));
+    CHECK(co_hook_set_families(1u << 31) == EINVAL);
+    return NULL;
+}
+
+static void hooks(void) {
+    FILE *nowhere = fopen("/dev/null", "w");
+    CHECK(co_hook_set_families(CO_HOOK_READ) == EPERM);
+    CHECK(co_go(NULL, NULL, choose_families, NULL) == 0);
+    co_run();
+    CHECK(co_hook_is_hooked("read") == 1 && co_hook_is_hooked("no_such_name") == -1);
+    CHECK(nowhere && co_hook_report(nowhere) == 0);
+    if (nowhere)
+        fclose(nowhere);
+}
+
 int main(void) {
     resume_and_yield();
     channels_on_shared_stacks();
     cancel();
+    hooks();
     return failures != 0;
 }

@@ -17,7 +17,7 @@ for std in c99 gnu99 c11 c17 c2x; do
     program=$scratch/$std
     findings=$(
         # shellcheck disable=SC2086  # ARCHFLAGS is a list
-        $cc ${ARCHFLAGS:-} -std=$std -O2 -Wall -Wextra -Wpedantic -Werror -Ico_routine -Ico_ctx \
+        $cc ${ARCHFLAGS:-} -std=$std -O2 -Wall -Wextra -Wpedantic -Werror -Ico_routine -Ico_hook -Ico_ctx \
             tests/api/c_program.c "$build/libcorun.a" -pthread -ldl -o "$program" 2>&1 &&
             timeout 30 "$program" 2>&1
         code=$?

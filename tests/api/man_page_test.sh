@@ -11,27 +11,32 @@ verdict() { # what, findings
     status=1
 }
 page=man/co_routine.3
+hook_page=man/co_hook.3
 
 # The compiler's own list of prototypes, and the synopsis lines: bold, a result type, a name, "(".
-printf '#include "co_routine.h"\n#include "coctx.h"\n' >"$scratch/all.c"
-${CC:-cc} ${ARCHFLAGS:-} -std=gnu11 -Ico_routine -Ico_ctx -aux-info "$scratch/prototypes" \
+printf '#include "co_routine.h"\n#include "coctx.h"\n#include "co_hook.h"\n' >"$scratch/all.c"
+${CC:-cc} ${ARCHFLAGS:-} -std=gnu11 -Ico_routine -Ico_hook -Ico_ctx -aux-info "$scratch/prototypes" \
     -fsyntax-only "$scratch/all.c" || exit 1
 hidden=$(grep -hoE '^[A-Z_]*HIDDEN .*\(' co_ctx/coctx.h | grep -oE '[a-z_0-9]+\(' | tr -d '(')
-grep -E '^/\* co_(ctx|routine)/' "$scratch/prototypes" | grep -v '\*/ static' |
-    grep -oE '(co|coctx)_[a-z_0-9]+ \(' | tr -d ' (' | grep -vxF "${hidden:-none}" |
-    LC_ALL=C sort -u >"$scratch/declared"
-grep -E '^\.B[IR]? ' "$page" | grep -oE '[ *](co|coctx)_[a-z_0-9]+\(' | tr -d ' *(' |
-    LC_ALL=C sort -u >"$scratch/described"
-verdict "$page has every public function" \
-    "$(LC_ALL=C comm -23 "$scratch/declared" "$scratch/described")"
-verdict "$page has no function that is not public" \
-    "$(LC_ALL=C comm -13 "$scratch/declared" "$scratch/described")"
+check() { # page, the rooms whose headers it describes
+    grep -E "^/\* $2/" "$scratch/prototypes" | grep -v '\*/ static' |
+        grep -oE '(co|coctx)_[a-z_0-9]+ \(' | tr -d ' (' | grep -vxF "${hidden:-none}" |
+        LC_ALL=C sort -u >"$scratch/declared"
+    grep -E '^\.B[IR]? ' "$1" | grep -oE '[ *](co|coctx)_[a-z_0-9]+\(' | tr -d ' *(' |
+        LC_ALL=C sort -u >"$scratch/described"
+    verdict "$1 has every public function" \
+        "$(LC_ALL=C comm -23 "$scratch/declared" "$scratch/described")"
+    verdict "$1 has no function that is not public" \
+        "$(LC_ALL=C comm -13 "$scratch/declared" "$scratch/described")"
+}
+check $page 'co_(ctx|routine)'
+check $hook_page co_hook
 
 if command -v mandoc >/dev/null; then
     verdict 'the pages are clean by mandoc -T lint' \
-        "$(mandoc -T lint -W warning man/co_routine.3 2>&1)"
+        "$(mandoc -T lint -W warning $page $hook_page 2>&1)"
 elif command -v groff >/dev/null; then
-    verdict 'the pages are clean by groff -ww' "$(groff -man -ww -Tutf8 -z "$page" 2>&1)"
+    verdict 'the pages are clean by groff -ww' "$(groff -man -ww -Tutf8 -z $page $hook_page 2>&1)"
 else
     echo 'skip - the pages are clean: neither mandoc nor groff'
 fi

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Compiled, not run, in every C that the headers promise: each name of the public interface is used
  * with the type that it is documented to have. C99 comments only where C90 ones would do too. */
+#include <co_hook.h>
 #include <co_routine.h>
 #include <co_routine_inner.h>
 #include <coctx.h>
@@ -59,6 +60,10 @@ struct every_function {
     int (*backtrace)(stCoRoutine_t *, void **, int);
     int (*dump)(int, unsigned);
     int (*set_debug)(unsigned);
+    int (*hook_set[2])(unsigned);
+    unsigned (*hook_get[2])(void);
+    int (*hook_is_hooked)(const char *);
+    int (*hook_report)(FILE *);
     int (*context_init)(coctx_t *);
     int (*context_make)(coctx_t *, coctx_pfn_t, const void *, const void *);
     void (*context_swap)(coctx_t *, coctx_t *);
@@ -118,6 +123,10 @@ const struct every_function every_function = {
     co_backtrace,
     co_dump,
     co_set_debug,
+    {co_hook_set_families, co_hook_set_process_families},
+    {co_hook_get_families, co_hook_get_process_families},
+    co_hook_is_hooked,
+    co_hook_report,
     coctx_init,
     coctx_make,
     coctx_swap};
@@ -133,5 +142,6 @@ int zero_is_the_default(void) {
     (void)m;
     (void)s;
     return attr.stack_size + attr.guard_size + CO_CANCEL_UNWIND + CO_CANCEL_ERRNO + CO_DUMP_STACKS +
-           CO_DEBUG_STACKS + CO_DEBUG_OVERFLOW + (CO_CANCELED == NULL) + large.guard_size;
+           CO_DEBUG_STACKS + CO_DEBUG_OVERFLOW + CO_DEBUG_HOOKS + CO_DEBUG_BLOCKED +
+           (CO_CANCELED == NULL) + large.guard_size;
 }

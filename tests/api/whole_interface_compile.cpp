@@ -2,6 +2,7 @@
 // Compiled, not run, in every C++ that the headers promise.
 #include <co_closure.h>
 #include <co_comm.h>
+#include <co_hook.h>
 #include <co_routine.h>
 #include <co_routine.hpp>
 #include <co_routine_inner.h>

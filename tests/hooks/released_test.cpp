@@ -2,6 +2,7 @@
 // A coroutine that is released or cancelled inside a hooked call leaves nothing behind: no turn at a
 // file, no memory, and nothing that still reads from a number that is somebody else's by then.
 #include "co_hook/calls/transfer.h"
+#include "co_routine/base/raw_sys.h"
 #include "co_routine/loop/offload.h"
 #include "tests/hooks/both.h"
 
@@ -138,16 +139,16 @@ TEST(Released, ACancelledReaderKeepsItsTurnUntilTheHelperIsDone) {
             co_release(reader.co);
             GTEST_SKIP() << "the file did not leave the page cache";
         }
-        int file = static_cast<int>(syscall(SYS_dup, f.fd)), pipe[2];
-        syscall(SYS_pipe2, pipe, 0);
-        syscall(SYS_dup2, pipe[0], f.fd);
+        int file = static_cast<int>(corun::sys::call(SYS_dup, f.fd)), pipe[2];
+        corun::sys::call(SYS_pipe2, pipe, 0);
+        corun::sys::call(SYS_dup2, pipe[0], f.fd);
         bool inside = false;
         in_coroutine([&] { // the loop starts the helper
             for (int i = 0; i < 5000 && !inside; ++i) {
                 usleep(1000);
                 inside = a_helper_is_in(SYS_read, f.fd);
             }
-            syscall(SYS_dup2, file, f.fd);
+            corun::sys::call(SYS_dup2, file, f.fd);
             release ? co_release(reader.co) : void(co_cancel(reader.co));
         });
         ASSERT_TRUE(inside);
@@ -166,7 +167,7 @@ TEST(Released, ACancelledReaderKeepsItsTurnUntilTheHelperIsDone) {
             for (int i = 0; i < 20; ++i)
                 co_yield_now();
             freed_at = ++order;
-            syscall(SYS_write, pipe[1], "late", 4); // now the helper comes back
+            corun::sys::call(SYS_write, pipe[1], "late", 4); // now the helper comes back
         });
         co_run();
         EXPECT_EQ(1, freed_at);
@@ -177,7 +178,8 @@ TEST(Released, ACancelledReaderKeepsItsTurnUntilTheHelperIsDone) {
         f.fd = -1;
         if (!release)
             co_release(reader.co);
-        syscall(SYS_close, file), syscall(SYS_close, pipe[0]), syscall(SYS_close, pipe[1]);
+        corun::sys::call(SYS_close, file), corun::sys::call(SYS_close, pipe[0]),
+            corun::sys::call(SYS_close, pipe[1]);
     }
 }
 

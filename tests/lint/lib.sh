@@ -23,7 +23,7 @@ done
 # all_files <find's name tests>: the files of the tree, sorted.
 all_files() { find "${rooms[@]}" -type f \( "$@" \) | LC_ALL=C sort; }
 c_files() { all_files -name '*.h' -o -name '*.hpp' -o -name '*.c' -o -name '*.cpp'; }
-public_headers() { ls co_ctx/coctx.h co_routine/*.h co_routine/*.hpp 2>/dev/null; }
+public_headers() { ls co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h 2>/dev/null; }
 
 # allowed <file> <key>: an entry "key reason" stands in the file. An entry without reason does not
 # count.

@@ -54,6 +54,13 @@ put co_routine/base/probe.cpp "$(yes '//' | head -460)"
 fails_on 'a file that is too long' source 'probe.cpp: 46. lines'
 rm co_routine/base/probe.*
 
+sed -i 's/CORUN_ENTRY(accept, E)/CORUN_ENTRY(accept, T)/' co_hook/symbols/descriptor.cpp
+fails_on 'a table of hooks that is not what the sources say' hooks 'HOOKS.md is stale'
+sed -i '/^readiness:/s/$/ no_such_call/' tests/lint/hooked_names.txt
+fails_on 'a hook that is missing' hooks 'no_such_call \(readiness\) is not hooked'
+sed -i '/^strings/d; /"tcdrain"/d' tests/lint/hook_pass_list.txt co_hook/symbols/uncovered.h
+fails_on 'a libc function that nobody has thought of' hooks 'tcdrain: neither hooked'
+
 build() { make --no-print-directory -s -j"$(nproc)" all >"$scratch/log" 2>&1 || tail -20 "$scratch/log"; }
 put co_routine/base/probe.cpp '#include <stdlib.h>
 __attribute__((visibility("default"))) int stray_name() {\n    return 1;\n}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Coroutines that wait for something at an address to change: what a futex is to threads. Under the
+// pthread primitives, C11's and std::atomic::wait, whose words stay as libc lays them out, so that a
+// plain thread may be on the other side.
+//
+//     coroutine                                            waker (coroutine or plain thread)
+//     wait_at(kind, &word, still_locked, 2, deadline)      word = 0; wake_at(&word, 1)
+//
+// Rules
+//  1. Wakers make their change first, then call wake_at, which begins with a full fence; the waiter
+//     counts itself as waiting, then asks its question, under the queue's lock. So one of the two
+//     sees the other, and no change is lost.
+//  2. wake_at is that fence and one load where nobody waits. From any thread, also one that has no
+//     coroutines; inside a signal handler only wake_at_in_handler.
+//  3. The kernel knows nothing of these waiters: who wakes must be a hooked name, or say so itself.
+//  4. First come, first served, per address. Addresses are multiples of four, as a futex's.
+//  5. A waiter is touched for the last time when its slot says woken, under the lock, after unpark.
+//     One that was woken and leaves by a cancel or a release hands the wake on: to the next one, or
+//     to a thread that waits in the kernel.
+//  6. Spin locks, held for as long as it takes to walk the waiters of one bucket. `changed` runs
+//     under one: it reads a word or two, and calls nothing that locks.
+//  7. In the child of a fork nobody waits but the thread's own stack, which is woken for nothing.
+#pragma once
+
+#include "co_routine/loop/park.h"
+
+#include <ctime>
+
+namespace corun::calls {
+
+// An absolute time on a clock. On CLOCK_REALTIME it moves with the clock when somebody sets it, which
+// is noticed within a second; the waiter keeps its place meanwhile.
+struct wait_deadline {
+    int64_t ns;
+    int clock;
+    wait_deadline(int64_t at_ns, int of_clock = CLOCK_MONOTONIC) : ns(at_ns), clock(of_clock) {}
+    int64_t left_ns() const; // 0: it is over; no_deadline
+};
+
+// For what another process may change without our hearing of it: waits of 1 to 20 ms.
+//
+//     while (!try_it())
+//         if (int r = wait_at(..., pauses.next(deadline)); r != 0 && !pauses.go_on(r, deadline))
+//             return r;
+class back_off {
+  public:
+    wait_deadline next(wait_deadline whole); // the whole, or a pause if that is shorter
+    // After next: was it a pause that is over, or is there something new to see?
+    static bool go_on(int r, wait_deadline whole);
+
+  private:
+    int64_t pause_ns_ = ns_per_ms;
+};
+
+// Parks unless changed(address, argument). 0: woken (or for nothing: look again); -EAGAIN: changed
+// already; -ETIMEDOUT, -ECANCELED; -ENOMEM. bitset: as FUTEX_WAIT_BITSET, not 0. The kind's abandon
+// is abandon_address_wait.
+int wait_at(const wait_kind &kind, const void *address,
+            bool (*changed)(const void *address, uintptr_t argument), uintptr_t argument,
+            wait_deadline deadline, uint32_t bitset = ~0U);
+void abandon_address_wait(coroutine *co);
+// The same for what is no cancellation point and must not be unwound (libc declares it noexcept):
+// a cancel does not end the wait; it stays pending until the next one that it may end.
+int wait_at_regardless(const wait_kind &kind, const void *address,
+                       bool (*changed)(const void *address, uintptr_t argument), uintptr_t argument,
+                       wait_deadline deadline, uint32_t bitset = ~0U);
+
+// False: nobody waits at address (nor at others that share its queue). Begins with the waker's fence.
+bool may_be_waited_at(const void *address);
+// Wakes at most n of those that wait at address (and whose bitset meets bitset); how many.
+int wake_at(const void *address, int n, uint32_t bitset = ~0U);
+// The same for what a signal handler may do (sem_post). Where the handler has interrupted this very
+// table the wake comes right after, and the result is 0.
+int wake_at_in_handler(const void *address, int n, uint32_t bitset = ~0U);
+// FUTEX_REQUEUE: wakes some, moves others to another address. How many were woken or moved (*woken:
+// of these); -EAGAIN when changed(from, argument) is given and true.
+int requeue_at(const void *from, const void *to, int wake, int move,
+               bool (*changed)(const void *address, uintptr_t argument) = nullptr,
+               uintptr_t argument = 0, int *woken = nullptr);
+
+} // namespace corun::calls

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/calls/dispatch.h"
+
+#include "co_hook/calls/fd_state.h"
+#include "co_hook/calls/futex.h"
+#include "co_hook/calls/kernel_time.h"
+#include "co_hook/calls/yield.h"
+
+#include <cerrno>
+#include <fcntl.h>
+
+namespace corun::calls {
+namespace {
+
+constexpr bool words_are_long = sizeof(long) == 8; // then every time is a time64
+constexpr int64_t us_per_s = 1000000;
+
+template <class T> T as(word w) {
+    if constexpr (std::is_pointer_v<T>)
+        return reinterpret_cast<T>(w);
+    else
+        return static_cast<T>(w);
+}
+
+// A file offset is two arguments: on x86_64 the second is not looked at, but for the vectored calls,
+// where it is shifted out.
+int64_t offset_of(word low, word high) {
+    if constexpr (words_are_long)
+        return low;
+    else
+        return static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(high)) << 32 |
+                                    static_cast<uint32_t>(low));
+}
+
+// Limits of poll and select: -1 is for ever.
+int64_t limit_of(int64_t ns) { return ns == no_deadline ? -1 : ns; }
+
+// The call with a time limit at a[index], which receives what is left of it, as the kernel does it.
+template <class F> word with_limit(word time, bool time64, int64_t parts_per_s, F call) {
+    auto *at = as<void *>(time);
+    int64_t ns;
+    if (int e = read_kernel_time(at, time64, &ns, parts_per_s))
+        return e;
+    int64_t begin = at ? now_ns() : 0;
+    word r = call(limit_of(ns));
+    if (at && ns != no_deadline) {
+        int64_t left = ns - (now_ns() - begin);
+        write_kernel_time(at, time64, left > 0 && ns != 0 ? left : 0, parts_per_s);
+    }
+    return r;
+}
+
+word raw_ppoll(const word (&a)[6], bool time64) {
+    if (a[3] && as<size_t>(a[4]) != sys::sigset_bytes)
+        return -EINVAL;
+    return with_limit(a[2], time64, ns_per_s, [&](int64_t ns) {
+        return calls::poll(as<pollfd *>(a[0]), as<unsigned>(a[1]), ns, as<const void *>(a[3]));
+    });
+}
+
+word raw_select(const word (&a)[6], bool time64, int64_t parts_per_s, const void *mask) {
+    return with_limit(a[4], time64, parts_per_s, [&](int64_t ns) {
+        return calls::select(as<int>(a[0]), as<fd_set *>(a[1]), as<fd_set *>(a[2]),
+                             as<fd_set *>(a[3]), ns, mask);
+    });
+}
+
+word raw_pselect(const word (&a)[6], bool time64) {
+    struct with_size {
+        const void *mask;
+        size_t bytes;
+    };
+    const auto *m = as<const with_size *>(a[5]);
+    if (m && m->mask && m->bytes != sys::sigset_bytes)
+        return -EINVAL;
+    return raw_select(a, time64, ns_per_s, m ? m->mask : nullptr);
+}
+
+word raw_recvmmsg(const word (&a)[6], bool time64) {
+    auto *at = as<void *>(a[4]);
+    int64_t ns;
+    if (int e = read_kernel_time(at, time64, &ns))
+        return e;
+    word r = calls::recvmmsg(as<int>(a[0]), as<mmsghdr *>(a[1]), as<unsigned>(a[2]), as<int>(a[3]),
+                             at ? &ns : nullptr);
+    if (at && !sys::failed(r))
+        write_kernel_time(at, time64, ns);
+    return r;
+}
+
+word raw_sleep(int clock, int flags, word wanted, word left, bool time64) {
+    constexpr int timer_abstime = 1;
+    int64_t ns, left_ns = 0;
+    if (wanted == 0)
+        return -EFAULT;
+    if (int e = read_kernel_time(as<const void *>(wanted), time64, &ns))
+        return e;
+    bool absolute = (flags & timer_abstime) != 0;
+    word r = clock_sleep(clock, absolute, ns / ns_per_s, ns % ns_per_s, &left_ns);
+    if (r == -ECANCELED && left && !absolute)
+        write_kernel_time(as<void *>(left), time64, left_ns);
+    return r;
+}
+
+// The read and write sides.
+bool transfer_call(long nr, const word (&a)[6], word *result) {
+    int fd = as<int>(a[0]), count = as<int>(a[2]);
+    auto *buffer = as<void *>(a[1]);
+    auto *parts = as<const iovec *>(a[1]);
+    auto n = as<size_t>(a[2]);
+    int64_t offset = offset_of(a[3], a[4]);
+    switch (nr) {
+    case SYS_read:
+        return *result = calls::read(fd, buffer, n), true;
+    case SYS_readv:
+        return *result = calls::readv(fd, parts, count), true;
+    case SYS_pread64:
+        return *result = calls::pread(fd, buffer, n, offset), true;
+    case SYS_preadv:
+        return *result = offset < 0 ? -EINVAL : calls::preadv2(fd, parts, count, offset, 0), true;
+    case SYS_preadv2:
+        return *result = calls::preadv2(fd, parts, count, offset, as<int>(a[5])), true;
+    case SYS_write:
+        return *result = calls::write(fd, buffer, n), true;
+    case SYS_writev:
+        return *result = calls::writev(fd, parts, count), true;
+    case SYS_pwrite64:
+        return *result = calls::pwrite(fd, buffer, n, offset), true;
+    case SYS_pwritev:
+        return *result = offset < 0 ? -EINVAL : calls::pwritev2(fd, parts, count, offset, 0), true;
+    case SYS_pwritev2:
+        return *result = calls::pwritev2(fd, parts, count, offset, as<int>(a[5])), true;
+    default:
+        return false;
+    }
+}
+
+bool socket_call(long nr, const word (&a)[6], word *result) {
+    int fd = as<int>(a[0]);
+    switch (nr) {
+    case SYS_recvfrom:
+        *result = calls::recvfrom(fd, as<void *>(a[1]), as<size_t>(a[2]), as<int>(a[3]),
+                                  as<sockaddr *>(a[4]), as<socklen_t *>(a[5]));
+        return true;
+    case SYS_recvmsg:
+        return *result = calls::recvmsg(fd, as<msghdr *>(a[1]), as<int>(a[2])), true;
+    case SYS_recvmmsg:
+        return *result = raw_recvmmsg(a, words_are_long), true;
+    case SYS_sendto:
+        *result = calls::sendto(fd, as<const void *>(a[1]), as<size_t>(a[2]), as<int>(a[3]),
+                                as<const sockaddr *>(a[4]), as<socklen_t>(a[5]));
+        return true;
+    case SYS_sendmsg:
+        return *result = calls::sendmsg(fd, as<const msghdr *>(a[1]), as<int>(a[2])), true;
+    case SYS_sendmmsg:
+        *result = calls::sendmmsg(fd, as<mmsghdr *>(a[1]), as<unsigned>(a[2]), as<int>(a[3]));
+        return true;
+    case SYS_accept4:
+        *result = calls::accept4(fd, as<sockaddr *>(a[1]), as<socklen_t *>(a[2]), as<int>(a[3]));
+        return true;
+    case SYS_connect:
+        return *result = calls::connect(fd, as<const sockaddr *>(a[1]), as<socklen_t>(a[2])), true;
+#if defined(__i386__)
+    case SYS_recvmmsg_time64:
+        return *result = raw_recvmmsg(a, true), true;
+#else
+    case SYS_accept:
+        return *result = calls::accept4(fd, as<sockaddr *>(a[1]), as<socklen_t *>(a[2]), 0), true;
+#endif
+    default:
+        return false;
+    }
+}
+
+bool timed_call(long nr, const word (&a)[6], word *result) {
+    switch (nr) {
+    case SYS_poll: {
+        int ms = as<int>(a[2]);
+        *result = calls::poll(as<pollfd *>(a[0]), as<unsigned>(a[1]), ms < 0 ? -1 : ms * ns_per_ms,
+                              nullptr);
+        return true;
+    }
+    case SYS_ppoll:
+        return *result = raw_ppoll(a, words_are_long), true;
+    case SYS_pselect6:
+        return *result = raw_pselect(a, words_are_long), true;
+    case SYS_nanosleep: // on the wall clock, but a relative time does not care
+        return *result = raw_sleep(CLOCK_MONOTONIC, 0, a[0], a[1], words_are_long), true;
+    case SYS_clock_nanosleep:
+        return *result = raw_sleep(as<int>(a[0]), as<int>(a[1]), a[2], a[3], words_are_long), true;
+#if defined(__i386__)
+    case SYS__newselect:
+        return *result = raw_select(a, false, us_per_s, nullptr), true;
+    case SYS_ppoll_time64:
+        return *result = raw_ppoll(a, true), true;
+    case SYS_pselect6_time64:
+        return *result = raw_pselect(a, true), true;
+    case SYS_clock_nanosleep_time64:
+        return *result = raw_sleep(as<int>(a[0]), as<int>(a[1]), a[2], a[3], true), true;
+#else
+    case SYS_select:
+        return *result = raw_select(a, true, us_per_s, nullptr), true;
+#endif
+    case SYS_sched_yield:
+        return yield_turn(), *result = 0, true;
+    default:
+        return false;
+    }
+}
+
+word close_outside(int fd) {
+    if (int e = before_close(fd))
+        return e;
+    word r = sys::close(fd);
+    after_close(fd);
+    return r;
+}
+
+word dup_onto(long nr, const word (&a)[6], bool in_coroutine) {
+    int from = as<int>(a[0]), to = as<int>(a[1]);
+    bool moves = from != to && !(nr == SYS_dup3 && (a[2] & ~word{O_CLOEXEC}));
+    if (moves && in_coroutine)
+        if (int e = outwait_turns(to))
+            return e;
+    if (moves)
+        if (int e = before_dup_onto(from, to))
+            return e;
+    word r = sys::call(nr, from, to, a[2]);
+    if (moves && !sys::failed(r))
+        note_duplicate(from, to, true);
+    return r;
+}
+
+word close_part(unsigned first, unsigned last) {
+    return sys::call(SYS_close_range, first, last, 0);
+}
+
+// What changes the numbers, in coroutines and outside.
+bool descriptor_call(long nr, const word (&a)[6], bool in_coroutine, word *result) {
+    int fd = as<int>(a[0]);
+    switch (nr) {
+    case SYS_close:
+        return *result = in_coroutine ? calls::close(fd) : close_outside(fd), true;
+    case SYS_dup:
+        *result = sys::call(SYS_dup, fd);
+        if (!sys::failed(*result))
+            note_duplicate(fd, as<int>(*result), false);
+        return true;
+    case SYS_dup2:
+    case SYS_dup3:
+        return *result = dup_onto(nr, a, in_coroutine), true;
+    case SYS_close_range:
+        if (a[2] != 0)
+            return false;
+        before_close_range(as<unsigned>(a[0]), as<unsigned>(a[1]));
+        *result = close_around_reserved(as<unsigned>(a[0]), as<unsigned>(a[1]), close_part);
+        after_close_range(as<unsigned>(a[0]), as<unsigned>(a[1]));
+        return true;
+    case SYS_fcntl:
+#if defined(__i386__)
+    case SYS_fcntl64:
+#endif
+        *result = sys::call(nr, fd, a[1], a[2]);
+        after_fcntl(fd, as<int>(a[1]), a[2], *result);
+        return true;
+    case SYS_ioctl:
+        *result = sys::call(SYS_ioctl, fd, a[1], a[2]);
+        after_ioctl(fd, as<unsigned long>(a[1]), a[2], *result);
+        return true;
+    default:
+        return false;
+    }
+}
+
+} // namespace
+
+bool dispatch(long nr, const word (&a)[6], bool in_coroutine, word *result) {
+    switch (nr) {
+    case SYS_futex:
+        return *result = futex(a, words_are_long, in_coroutine), true;
+#if defined(__i386__)
+    case SYS_futex_time64:
+        return *result = futex(a, true, in_coroutine), true;
+#endif
+    default:
+        break;
+    }
+    if (in_coroutine &&
+        (transfer_call(nr, a, result) || socket_call(nr, a, result) || timed_call(nr, a, result)))
+        return true;
+    return descriptor_call(nr, a, in_coroutine, result);
+}
+
+} // namespace corun::calls

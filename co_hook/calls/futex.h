@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// futex(2). Coroutines wait in the table of calls/address_wait.h, threads in the kernel, and a wake
+// serves both: coroutines first, but every sixteenth wake looks into the kernel first, so that
+// neither side starves.
+//
+//     word r = calls::futex({&word, FUTEX_WAIT_PRIVATE, 1, &timeout, nullptr, 0}, false, true);
+//
+// Rules
+//  - Any thread may call it, so that the wakes of plain threads reach coroutines: their waits are the
+//    kernel's own.
+//  - Without FUTEX_PRIVATE_FLAG the word may lie in memory that other processes share. The kernel
+//    is asked (/proc/self/pagemap); if it does, the wait is the real one, on a helper of its own.
+//    A coroutine released in such a wait leaves the helper there until the next wake, which
+//    it hands on.
+//  - No cancellation point, as in threads: syscall() is noexcept, and so is std::atomic::wait. A
+//    cancel stays pending until the next wait that it may end.
+//  - The operations with priority inheritance are the kernel's, and block the thread: their owner is
+//    a tid. So are futex_waitv and the futex2 calls, but for futex_wake, which wakes coroutines too.
+//  - Wakes may be made in a signal handler. One that finds its own thread in the middle of a wake
+//    or a wait of a coroutine counts no coroutines in its result.
+//  - Of bad addresses only those that can be none give EFAULT; others fault here (calls.h).
+#pragma once
+
+#include "co_hook/calls/calls.h"
+
+namespace corun::calls {
+
+// a: the call's arguments; time64: the timeout has 64-bit seconds (always so on x86_64).
+word futex(const word (&a)[6], bool time64, bool in_coroutine);
+
+} // namespace corun::calls

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/calls/signals.h"
+
+#include "co_hook/calls/own_fd.h"
+#include "co_hook/calls/signal_mask.h"
+
+#include "co_routine/core/native.h"
+#include "co_routine/loop/inbox.h"
+
+#include <cerrno>
+#include <sys/signalfd.h>
+
+namespace corun::calls {
+namespace {
+
+constexpr sys::kernel_timespec at_once{0, 0};
+
+#if defined(__i386__)
+constexpr long nr_sigtimedwait = SYS_rt_sigtimedwait_time64;
+#else
+constexpr long nr_sigtimedwait = SYS_rt_sigtimedwait;
+#endif
+
+any_handler handlers[most_signals + 1]; // atomic
+
+// What handlers tell those that wait for one, on this thread.
+struct handler_watch {
+    uint32_t ran[most_signals + 1] = {};
+    list_node waiters;   // a ring of wait_links; nothing yet: nullptr
+    bool busy = false;   // the list is being changed: a handler may not follow it
+    bool missed = false; // and one would have
+};
+constinit thread_local handler_watch watch __attribute__((tls_model("initial-exec")));
+
+uint64_t handlers_ran(uint64_t held_back) {
+    uint64_t n = 0;
+    for (int s = 1; s <= most_signals; ++s)
+        if (!(held_back >> (s - 1) & 1))
+            n += __atomic_load_n(&watch.ran[s], __ATOMIC_RELAXED);
+    return n;
+}
+
+// In the handler. The inbox may be posted to from anywhere, whatever was interrupted.
+void tell_waiters() {
+    if (__atomic_load_n(&watch.busy, __ATOMIC_RELAXED)) {
+        watch.missed = true;
+        return;
+    }
+    const list_node *ring = &watch.waiters;
+    for (list_node *n = ring->next; n && n != ring; n = n->next)
+        inbox_post(CO_CONTAINER(n, coroutine, wait_link), pending_unpark);
+}
+
+template <class F> void change_waiters(F f) {
+    __atomic_store_n(&watch.busy, true, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (!watch.waiters.next)
+        watch.waiters.next = watch.waiters.prev = &watch.waiters;
+    f();
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&watch.busy, false, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (watch.missed) {
+        watch.missed = false;
+        tell_waiters();
+    }
+}
+
+void leave_waiters(coroutine *co) {
+    change_waiters([co] {
+        if (co->wait_link.linked())
+            co->wait_link.unlink();
+    });
+}
+
+void abandon_handler_wait(coroutine *co) {
+    leave_waiters(co);
+    abandon_own_fd(co);
+}
+
+constexpr wait_kind handler_kind{"a signal handler", false, abandon_handler_wait};
+constexpr wait_kind signal_kind{"sigwait", false, abandon_own_fd};
+
+sys::word open_signalfd(const uint64_t *set) {
+    return sys::call(SYS_signalfd4, -1, set, sys::sigset_bytes, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+template <class F> void begin_handler(int signal, const void *frame, F call) {
+    handler_mark mark(frame);
+    if (signal >= 1 && signal <= most_signals) {
+        __atomic_store_n(&watch.ran[signal], watch.ran[signal] + 1, __ATOMIC_RELAXED);
+        if (any_handler f = __atomic_load_n(&handlers[signal], __ATOMIC_ACQUIRE))
+            call(f);
+    }
+    tell_waiters();
+}
+
+} // namespace
+
+word sigtimedwait(const void *set, siginfo_t *info, int64_t timeout_ns) {
+    int64_t deadline_ns = timeout_ns < 0 ? no_deadline : deadline_in(timeout_ns);
+    back_off pause;
+    for (;;) {
+        word r = sys::call(nr_sigtimedwait, set, info, &at_once, sys::sigset_bytes);
+        if (r != -EAGAIN)
+            return r;
+        if (timeout_ns == 0 || now_ns() >= deadline_ns)
+            return -EAGAIN;
+        sys::word fd = open_signalfd(static_cast<const uint64_t *>(set));
+        int e = sys::failed(fd) ? pause.wait(signal_kind, deadline_ns)
+                                : wait_for_own_fd(signal_kind, static_cast<int>(fd), deadline_ns);
+        if (e != 0 && e != -ETIMEDOUT)
+            return e;
+    }
+}
+
+word wait_for_handler(const void *mask) {
+    co_env *env = current_env();
+    if (!env)
+        return -ENOMEM;
+    coroutine *co = env->running;
+    uint64_t held_back = 0, blocked = 0;
+    if (mask)
+        __builtin_memcpy(&held_back, mask, sizeof held_back);
+    uint64_t before = handlers_ran(held_back);
+    for (;;) {
+        if (mask) {
+            word r = sys::ppoll(nullptr, 0, &at_once, &held_back);
+            if (r != 0)
+                return r;
+        }
+        change_waiters([co] { list_head::insert_before(&watch.waiters, &co->wait_link); });
+        int e = 0;
+        // One that ran until here was counted; one that comes later finds us in the list.
+        if (handlers_ran(held_back) == before) {
+            sys::call(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &blocked, sys::sigset_bytes);
+            uint64_t let_in = mask ? blocked & ~held_back : 0;
+            sys::word fd = let_in ? open_signalfd(&let_in) : -1;
+            if (!sys::failed(fd)) {
+                e = wait_for_own_fd(handler_kind, static_cast<int>(fd), no_deadline);
+            } else {
+                co->wait_slot = nullptr;
+                e = park(handler_kind, {},
+                         let_in ? deadline_in(mask_beat_ns) : no_deadline); // no descriptor left
+            }
+        }
+        leave_waiters(co);
+        if (handlers_ran(held_back) != before)
+            return -EINTR;
+        if (e != 0 && e != -ETIMEDOUT)
+            return e;
+    }
+}
+
+any_handler set_handler(int signal, any_handler f) {
+    return __atomic_exchange_n(&handlers[signal], f, __ATOMIC_ACQ_REL);
+}
+
+any_handler handler_of(int signal) { return __atomic_load_n(&handlers[signal], __ATOMIC_ACQUIRE); }
+
+void plain_handler(int signal) {
+    begin_handler(signal, __builtin_frame_address(0),
+                  [=](any_handler f) { reinterpret_cast<void (*)(int)>(f)(signal); });
+}
+
+void info_handler(int signal, siginfo_t *info, void *context) {
+    begin_handler(signal, __builtin_frame_address(0), [=](any_handler f) {
+        reinterpret_cast<void (*)(int, siginfo_t *, void *)>(f)(signal, info, context);
+    });
+}
+
+} // namespace corun::calls

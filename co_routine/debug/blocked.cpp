@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/debug/blocked.h"
+
+#include "co_routine/base/check.h"
+#include "co_routine/base/clock.h"
+#include "co_routine/base/raw_sys.h"
+#include "co_routine/base/spinlock.h"
+#include "co_routine/debug/blocked_place.h"
+#include "co_routine/debug/dump.h"
+#include "co_routine/loop/fork_generation.h"
+#include "co_routine/loop/loop.h"
+
+#include <cstring>
+#include <initializer_list>
+#include <new>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+namespace corun {
+
+constexpr unsigned who_bytes = 112;
+
+struct turn_watch {
+    turn_watch *next = nullptr; // all of them, under watches_lock
+    int tid = 0;
+    // Written by the loop's thread, read by the watcher: began_ns is 0 while `who` is written and
+    // while no coroutine runs.
+    int64_t began_ns = 0; // atomic
+    char who[who_bytes] = {};
+    // The loop's thread's own.
+    int64_t turn_began_ns = 0, longest_ns = 0;
+    unsigned ran = 0;
+    char longest[who_bytes] = {};
+    // The watcher's own.
+    int64_t reported_began_ns = 0, next_report_ns = 0;
+};
+
+namespace {
+
+turn_watch *watches;
+unsigned watches_lock;
+bool watcher_runs;           // under watches_lock
+uint32_t watcher_generation; // atomic: a forked child has no watcher, and one thread
+constexpr size_t watcher_stack_bytes = 128 * 1024;
+
+int64_t limit_ns() { return int64_t{blocked_limit_ms()} * ns_per_ms; }
+long to_ms(int64_t ns) { return static_cast<long>(ns / ns_per_ms); }
+
+template <class... Args> void say(const char *format, Args... args) {
+    char line[400] = "corun: ";
+    constexpr unsigned prefix = 7;
+    unsigned length =
+        prefix + format_line(line + prefix, sizeof line - prefix - 1, format, args...);
+    line[length++] = '\n';
+    sys::write(2, line, length);
+}
+
+// The other threads, and whoever held the lock, stayed in the parent.
+void begin_generation_if_forked() {
+    uint32_t generation = fork_generation() + 1;
+    uint32_t seen = 0; // nobody was here yet: nothing to forget
+    __atomic_compare_exchange_n(&watcher_generation, &seen, generation, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
+    if (seen == 0 || seen == generation)
+        return;
+    co_env *env = env_or_null();
+    watches = env ? env->watch : nullptr;
+    if (watches) {
+        watches->next = nullptr;
+        watches->tid = static_cast<int>(sys::gettid());
+    }
+    watcher_runs = false;
+    __atomic_store_n(&watcher_generation, generation, __ATOMIC_RELAXED);
+    spin_release(&watches_lock);
+}
+
+// ---- The watcher
+
+// One that is over its limit and not yet reported, or again after ten times as long. Copied, so that
+// nothing of it is used once the lock is gone.
+struct stuck {
+    int tid;
+    int64_t for_ns;
+    char who[who_bytes];
+};
+
+__attribute__((no_sanitize("thread"))) bool find_stuck(turn_watch *w, int64_t now, stuck *out) {
+    int64_t began = __atomic_load_n(&w->began_ns, __ATOMIC_ACQUIRE);
+    if (began == 0 || now - began <= limit_ns())
+        return false;
+    if (w->reported_began_ns == began && now < w->next_report_ns)
+        return false;
+    out->tid = w->tid;
+    out->for_ns = now - began;
+    for (unsigned i = 0; i < who_bytes; ++i)
+        out->who[i] = static_cast<volatile char *>(w->who)[i];
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&w->began_ns, __ATOMIC_RELAXED) != began)
+        return false; // it went on at this moment
+    w->reported_began_ns = began;
+    w->next_report_ns = began + 10 * (now - began);
+    return true;
+}
+
+void report(const stuck &s) {
+    blocked_place place = place_of_thread(s.tid);
+    char where[200];
+    describe_place(place, where, sizeof where);
+    say("%s keeps the loop of thread %d from turning, for %ld ms so far: %s", s.who, s.tid,
+        to_ms(s.for_ns), where);
+    write_frames_of(place);
+}
+
+bool look_once() {
+    constexpr int at_most = 8;
+    stuck found[at_most];
+    int n = 0;
+    int64_t now = now_ns();
+    {
+        spin_guard guard(&watches_lock);
+        if (!watches) {
+            watcher_runs = false;
+            return false;
+        }
+        for (turn_watch *w = watches; w && n < at_most; w = w->next)
+            n += find_stuck(w, now, &found[n]) ? 1 : 0;
+    }
+    for (int i = 0; i < n; ++i)
+        report(found[i]);
+    return true;
+}
+
+void *watcher_main(void *) {
+    while (look_once()) {
+        int64_t nap = limit_ns() / 4;
+        nap = nap < ns_per_ms ? ns_per_ms : nap > 20 * ns_per_ms ? 20 * ns_per_ms : nap;
+        sys::kernel_timespec t{0, nap};
+        sys::call(sys::nr_clock_nanosleep, CLOCK_MONOTONIC, 0, &t, nullptr);
+    }
+    return nullptr;
+}
+
+bool create_watcher() {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, watcher_stack_bytes);
+    // The program's signals go to the program's threads; 32 and 33 are glibc's own.
+    uint64_t mask = ~uint64_t{0}, former = 0;
+    for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, 32, 33})
+        mask &= ~(uint64_t{1} << (s - 1));
+    sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &former, sys::sigset_bytes);
+    pthread_t thread;
+    int error = pthread_create(&thread, &attributes, watcher_main, nullptr);
+    sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &former, nullptr, sys::sigset_bytes);
+    pthread_attr_destroy(&attributes);
+    return error == 0;
+}
+
+// On the thread's own stack, in the loop: where a thread may be made.
+void have_watcher() {
+    begin_generation_if_forked();
+    bool create = false;
+    {
+        spin_guard guard(&watches_lock);
+        create = !watcher_runs;
+        watcher_runs = true;
+    }
+    if (create && !create_watcher())
+        say("CORUN_DEBUG=blocked: no thread can be made: a hang is reported only when it ends");
+}
+
+// ---- The loop's side
+
+// What ran until now has come back.
+void close_stretch(turn_watch *w, int64_t now) {
+    if (w->began_ns == 0)
+        return;
+    int64_t lasted = now - w->began_ns;
+    __atomic_store_n(&w->began_ns, int64_t{0}, __ATOMIC_RELEASE);
+    if (lasted > limit_ns())
+        say("%s kept the loop of thread %d from turning for %ld ms", w->who, w->tid, to_ms(lasted));
+    if (lasted > w->longest_ns) {
+        w->longest_ns = lasted;
+        memcpy(w->longest, w->who, who_bytes);
+    }
+}
+
+} // namespace
+
+void watch_switch(co_env *env, const coroutine *co) {
+    turn_watch *w = env->watch;
+    if (w->ran == 0)
+        have_watcher();
+    int64_t now = now_ns();
+    close_stretch(w, now);
+    if (w->ran++ == 0)
+        w->turn_began_ns = now;
+    describe(w->who, who_bytes, co);
+    __atomic_store_n(&w->began_ns, now, __ATOMIC_RELEASE);
+}
+
+void watch_turn_end(co_env *env) {
+    turn_watch *w = env->watch;
+    if (w->ran == 0)
+        return;
+    int64_t now = now_ns(), lasted = now - w->turn_began_ns;
+    close_stretch(w, now);
+    if (lasted > limit_ns() && w->longest_ns <= limit_ns())
+        say("the loop of thread %d did not turn for %ld ms: %u coroutines ran, the longest was %s, "
+            "%ld ms",
+            w->tid, to_ms(lasted), w->ran, w->longest, to_ms(w->longest_ns));
+    w->ran = 0;
+    w->longest_ns = 0;
+}
+
+void prepare_watch(co_env *env) {
+    if (!(debug_flags() & CO_DEBUG_BLOCKED)) {
+        end_watch(env);
+        return;
+    }
+    if (env->watch)
+        return;
+    sys::word r = sys::mmap_anonymous(sizeof(turn_watch), PROT_READ | PROT_WRITE, 0);
+    if (sys::failed(r)) {
+        say("CORUN_DEBUG=blocked: no memory");
+        return;
+    }
+    prepare_places();
+    begin_generation_if_forked();
+    auto *w = new (reinterpret_cast<void *>(r)) turn_watch;
+    w->tid = static_cast<int>(sys::gettid());
+    spin_guard guard(&watches_lock);
+    w->next = watches;
+    watches = w;
+    env->watch = w;
+}
+
+void end_watch(co_env *env) {
+    turn_watch *w = env->watch;
+    if (!w)
+        return;
+    begin_generation_if_forked();
+    {
+        spin_guard guard(&watches_lock);
+        for (turn_watch **at = &watches; *at; at = &(*at)->next)
+            if (*at == w) {
+                *at = w->next;
+                break;
+            }
+    }
+    env->watch = nullptr;
+    sys::munmap(w, sizeof *w);
+}
+
+} // namespace corun
