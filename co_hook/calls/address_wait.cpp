@@ -68,9 +68,9 @@ struct late_wake {
     uint32_t bitset;
 };
 struct thread_state {
-    unsigned inside;
-    unsigned late_count; // more than there is room for: everybody is woken, for nothing
-    late_wake late[4];
+    unsigned inside = 0;
+    unsigned late_count = 0; // more than there is room for: everybody is woken, for nothing
+    late_wake late[4] = {};
 };
 constinit thread_local thread_state tls_state;
 

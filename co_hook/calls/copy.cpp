@@ -161,24 +161,6 @@ bool is_shared(uint32_t bits) { return (bits & (bit_foreign | bit_duplicated)) !
 
 uint32_t generation_of(int fd) { return known_bits(fd) & ~(generation_one - 1U); }
 
-word position_of(int fd, int64_t *at) {
-#if defined(__i386__)
-    return sys::call(SYS__llseek, fd, 0, 0, at, SEEK_CUR);
-#else
-    *at = sys::call(SYS_lseek, fd, 0, SEEK_CUR);
-    return *at < 0 ? static_cast<word>(*at) : 0;
-#endif
-}
-void set_position(int fd, int64_t at) {
-#if defined(__i386__)
-    int64_t result;
-    sys::call(SYS__llseek, fd, static_cast<long>(at >> 32), static_cast<long>(at), &result,
-              SEEK_SET);
-#else
-    sys::call(SYS_lseek, fd, at, SEEK_SET);
-#endif
-}
-
 word read_and_send(int out, int in, int64_t *offset, size_t count) {
     constexpr size_t piece = 64 * 1024;
     constexpr size_t most = 0x7ffff000; // in one call, by the kernel
@@ -188,7 +170,7 @@ word read_and_send(int out, int in, int64_t *offset, size_t count) {
         return -ENOMEM;
     int64_t at = offset ? *offset : 0;
     if (!offset)
-        if (word r = position_of(in, &at))
+        if (word r = sys::lseek(in, 0, SEEK_CUR, &at))
             return r;
     uint32_t file = generation_of(in), socket = generation_of(out);
     size_t sent = 0;
@@ -214,7 +196,7 @@ word read_and_send(int out, int in, int64_t *offset, size_t count) {
     if (sent > 0 && offset)
         *offset = at;
     else if (sent > 0 && generation_of(in) == file)
-        set_position(in, at);
+        sys::lseek(in, at, SEEK_SET, &at);
     return sent > 0 ? partial(sent, r) : r;
 }
 

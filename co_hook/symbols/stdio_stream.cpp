@@ -254,9 +254,10 @@ size_t stream_io::write_out(const char *data, size_t n) {
     if (f->_flags & flag_appending) {
         f->_offset = position_unknown;
     } else if (f->_IO_read_end != f->_IO_write_base) { // it was read ahead: back to where we are
-        off64_t at = lseek64(f->_fileno, f->_IO_write_base - f->_IO_read_end, SEEK_CUR);
-        if (at < 0) {
-            error_ = errno;
+        int64_t at;
+        word r = sys::lseek(f->_fileno, f->_IO_write_base - f->_IO_read_end, SEEK_CUR, &at);
+        if (sys::failed(r)) {
+            error_ = static_cast<int>(-r);
             return 0;
         }
         f->_offset = at;

@@ -2,6 +2,7 @@
 // Writing to streams, but for printf's family (stdio_print.cpp).
 #include "co_hook/symbols/stdio_stream.h"
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
 #include <initializer_list>
@@ -160,7 +161,7 @@ void hook_perror(const char *what) {
     for (const char *part : {both ? what : "", both ? ": " : "", why, "\n"}) {
         size_t k = strlen(part);
         k = k < sizeof line - 1 - n ? k : sizeof line - 1 - n;
-        memcpy(line + n, part, k);
+        std::copy_n(part, k, line + n);
         n += k;
     }
     line[n - 1] = '\n';

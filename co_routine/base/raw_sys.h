@@ -119,6 +119,16 @@ inline constexpr size_t sigset_bytes = 8;
 inline word read(int fd, void *buffer, size_t n) { return call(SYS_read, fd, buffer, n); }
 inline word write(int fd, const void *buffer, size_t n) { return call(SYS_write, fd, buffer, n); }
 inline word close(int fd) { return call(SYS_close, fd); }
+// 0 and the new position, or -errno.
+inline word lseek(int fd, int64_t offset, int whence, int64_t *at) {
+#if defined(__i386__)
+    return call(SYS__llseek, fd, static_cast<long>(offset >> 32), static_cast<long>(offset), at,
+                whence);
+#else
+    *at = call(SYS_lseek, fd, offset, whence);
+    return *at < 0 ? *at : 0;
+#endif
+}
 inline word fcntl(int fd, int command, word argument) {
     return call(nr_fcntl, fd, command, argument);
 }
