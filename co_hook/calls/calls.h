@@ -67,6 +67,8 @@ void after_close(int fd); // whether or not it succeeded
 // In a coroutine, before a close that is not calls::close: a helper may be reading by this number.
 int outwait_turns(int fd);             // file_turn.cpp
 int before_dup_onto(int from, int to); // dup2, dup3 with from != to
+// For close_range with CLOSE_RANGE_UNSHARE, which is two steps in the kernel too. 0 or -errno.
+word unshare_descriptors();
 void before_close_range(unsigned first, unsigned last);
 void after_close_range(unsigned first, unsigned last);
 // Closes first..last but for what is the runtime's own, by close_part(first, last).

@@ -2,11 +2,13 @@
 // Closing descriptors, and what is to be remembered or forgotten when they are copied and changed.
 #include "co_hook/calls/transfer.h"
 
+#include "co_hook/calls/credentials.h"
 #include "co_hook/calls/lock.h"
 #include "co_routine/loop/offload.h"
 
 #include <cerrno>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 
@@ -47,6 +49,12 @@ unsigned last_descriptor() {
     return static_cast<unsigned>(limits[0] < most ? limits[0] : most);
 }
 } // namespace
+
+word unshare_descriptors() {
+    if (int e = before_credentials_change(true)) // the helpers would have the former table
+        return e;
+    return sys::call(SYS_unshare, CLONE_FILES);
+}
 
 void before_close_range(unsigned first, unsigned last) {
     unsigned end = last_descriptor();

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/dispatch.h"
 
+#include "co_hook/calls/credentials.h"
+#include "co_hook/calls/dispatch_parts.h"
 #include "co_hook/calls/fd_state.h"
 #include "co_hook/calls/futex.h"
+#include "co_hook/calls/ipc.h"
 #include "co_hook/calls/kernel_time.h"
+#include "co_hook/calls/lock.h"
 #include "co_hook/calls/yield.h"
 
 #include <cerrno>
 #include <fcntl.h>
+#include <linux/close_range.h>
+#if defined(__i386__)
+#include <linux/net.h>
+#endif
+#include <sched.h>
 
 namespace corun::calls {
 namespace {
 
-constexpr bool words_are_long = sizeof(long) == 8; // then every time is a time64
 constexpr int64_t us_per_s = 1000000;
-
-template <class T> T as(word w) {
-    if constexpr (std::is_pointer_v<T>)
-        return reinterpret_cast<T>(w);
-    else
-        return static_cast<T>(w);
-}
 
 // A file offset is two arguments: on x86_64 the second is not looked at, but for the vectored calls,
 // where it is shifted out.
@@ -135,6 +136,10 @@ bool transfer_call(long nr, const word (&a)[6], word *result) {
     }
 }
 
+#if defined(__i386__)
+bool socket_multiplexer(const word (&a)[6], word *result);
+#endif
+
 bool socket_call(long nr, const word (&a)[6], word *result) {
     int fd = as<int>(a[0]);
     switch (nr) {
@@ -161,6 +166,8 @@ bool socket_call(long nr, const word (&a)[6], word *result) {
     case SYS_connect:
         return *result = calls::connect(fd, as<const sockaddr *>(a[1]), as<socklen_t>(a[2])), true;
 #if defined(__i386__)
+    case SYS_socketcall:
+        return socket_multiplexer(a, result);
     case SYS_recvmmsg_time64:
         return *result = raw_recvmmsg(a, true), true;
 #else
@@ -171,6 +178,32 @@ bool socket_call(long nr, const word (&a)[6], word *result) {
         return false;
     }
 }
+
+#if defined(__i386__)
+// All of the sockets in one number.
+bool socket_multiplexer(const word (&a)[6], word *result) {
+    constexpr struct {
+        int number, words;
+        long nr;
+    } known[] = {{SYS_CONNECT, 3, SYS_connect},  {SYS_ACCEPT, 3, SYS_accept4},
+                 {SYS_SEND, 4, SYS_sendto},      {SYS_RECV, 4, SYS_recvfrom},
+                 {SYS_SENDTO, 6, SYS_sendto},    {SYS_RECVFROM, 6, SYS_recvfrom},
+                 {SYS_SENDMSG, 3, SYS_sendmsg},  {SYS_RECVMSG, 3, SYS_recvmsg},
+                 {SYS_ACCEPT4, 4, SYS_accept4},  {SYS_RECVMMSG, 5, SYS_recvmmsg},
+                 {SYS_SENDMMSG, 4, SYS_sendmmsg}};
+    for (const auto &k : known) {
+        if (k.number != a[0])
+            continue;
+        if (cannot_be_mapped(as<const void *>(a[1])))
+            return *result = -EFAULT, true;
+        word words[6] = {};
+        for (int i = 0; i < k.words; ++i)
+            words[i] = as<const word *>(a[1])[i];
+        return socket_call(k.nr, words, result);
+    }
+    return false;
+}
+#endif
 
 bool timed_call(long nr, const word (&a)[6], word *result) {
     switch (nr) {
@@ -235,6 +268,39 @@ word close_part(unsigned first, unsigned last) {
     return sys::call(SYS_close_range, first, last, 0);
 }
 
+bool all_in_one([[maybe_unused]] long nr) {
+#if defined(__i386__)
+    return nr == SYS_ipc;
+#else
+    return false;
+#endif
+}
+
+// What plain threads change and coroutines may wait for.
+bool change_outside(long nr, const word (&a)[6], word *result) {
+    switch (nr) {
+    case SYS_flock:
+        *result = sys::call(nr, a[0], a[1]);
+        locks_changed();
+        return true;
+#if defined(__i386__)
+    case SYS_ipc:
+    case SYS_semtimedop_time64:
+#else
+    case SYS_msgrcv:
+    case SYS_msgsnd:
+    case SYS_semop:
+    case SYS_semtimedop:
+#endif
+        *result = sys::call(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+        if (!sys::failed(*result))
+            ipc_changed(as<int>(a[all_in_one(nr) ? 1 : 0]));
+        return true;
+    default:
+        return false;
+    }
+}
+
 // What changes the numbers, in coroutines and outside.
 bool descriptor_call(long nr, const word (&a)[6], bool in_coroutine, word *result) {
     int fd = as<int>(a[0]);
@@ -250,8 +316,12 @@ bool descriptor_call(long nr, const word (&a)[6], bool in_coroutine, word *resul
     case SYS_dup3:
         return *result = dup_onto(nr, a, in_coroutine), true;
     case SYS_close_range:
-        if (a[2] != 0)
+        if (a[2] == CLOSE_RANGE_UNSHARE && as<unsigned>(a[0]) <= as<unsigned>(a[1])) {
+            if (word e = unshare_descriptors())
+                return *result = e, true;
+        } else if (a[2] != 0) {
             return false;
+        }
         before_close_range(as<unsigned>(a[0]), as<unsigned>(a[1]));
         *result = close_around_reserved(as<unsigned>(a[0]), as<unsigned>(a[1]), close_part);
         after_close_range(as<unsigned>(a[0]), as<unsigned>(a[1]));
@@ -285,8 +355,14 @@ bool dispatch(long nr, const word (&a)[6], bool in_coroutine, word *result) {
     default:
         break;
     }
+    if (CO_UNLIKELY(changes_credentials(nr, a[0])))
+        if (int e = before_credentials_change(true))
+            return *result = e, true;
     if (in_coroutine &&
-        (transfer_call(nr, a, result) || socket_call(nr, a, result) || timed_call(nr, a, result)))
+        (transfer_call(nr, a, result) || socket_call(nr, a, result) || timed_call(nr, a, result) ||
+         dispatch_wait(nr, a, result) || dispatch_file_call(nr, a, result)))
+        return true;
+    if (!in_coroutine && change_outside(nr, a, result))
         return true;
     return descriptor_call(nr, a, in_coroutine, result);
 }

@@ -15,7 +15,7 @@
 //  - No cancellation point, as in threads: syscall() is noexcept, and so is std::atomic::wait. A
 //    cancel stays pending until the next wait that it may end.
 //  - The operations with priority inheritance are the kernel's, and block the thread: their owner is
-//    a tid. So are futex_waitv and the futex2 calls, but for futex_wake, which wakes coroutines too.
+//    a tid. So are futex_waitv and the futex2 calls: futex_wake (454) wakes no coroutine.
 //  - Wakes may be made in a signal handler. One that finds its own thread in the middle of a wake
 //    or a wait of a coroutine counts no coroutines in its result.
 //  - Of bad addresses only those that can be none give EFAULT; others fault here (calls.h).

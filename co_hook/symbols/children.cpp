@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Children: waiting for them, system and pclose. fork is seen by pthread_atfork; posix_spawn and
-// popen end by themselves and libc makes them by its own calls, so they pass; vfork.cpp has the rest.
+// Children: waiting for them, system and pclose. spawn.cpp and vfork.cpp start them.
 #include "co_hook/calls/children.h"
 #include "co_hook/symbols/hook.h"
+#include "co_hook/symbols/stdio_open.h"
 #include "co_hook/symbols/time_types.h"
 
 #include "co_routine/loop/offload.h"
@@ -144,7 +144,7 @@ struct closing {
 
 constexpr wait_kind pclose_kind{"pclose", false, nullptr};
 
-// Writing what the stream still holds may raise SIGPIPE, which helpers block: it belongs to the call.
+// Wide characters are still to be written, and may raise SIGPIPE, which helpers block.
 int64_t close_on_helper(void *argument) {
     auto *c = static_cast<closing *>(argument);
     uint64_t broken_pipe = uint64_t{1} << (SIGPIPE - 1);
@@ -160,6 +160,7 @@ int64_t close_on_helper(void *argument) {
 int hook_pclose(FILE *stream) {
     int fd = fileno_unlocked(stream);
     bool waits = hooks_are_on(family);
+    int unwritten = flush_before_close(stream); // nobody holds a lock on it after that
     if (fd >= 0 && waits)
         if (int e = calls::outwait_turns(fd))
             return to_libc<int>(e);
@@ -178,6 +179,8 @@ int hook_pclose(FILE *stream) {
     calls::after_close(fd);
     if (r != 0)
         return to_libc<int>(static_cast<word>(r));
+    if (unwritten != 0 && c.result == 0) // the child's own end goes before
+        return plain_result<int>(-unwritten);
     errno = c.error;
     return c.result;
 }

@@ -115,9 +115,8 @@ CORUN_NATIVE(int, close_range, (unsigned first, unsigned last, int flags),
              plain_result<int>(sys::call(SYS_close_range, first, last, flags)));
 int hook_close_range(unsigned first, unsigned last, int flags) {
     if (flags == CLOSE_RANGE_UNSHARE && first <= last) { // two steps in the kernel too
-        word r = sys::call(SYS_unshare, CLONE_FILES);
-        if (sys::failed(r))
-            return plain_result<int>(r);
+        if (word e = calls::unshare_descriptors())
+            return plain_result<int>(e);
     } else if (flags != 0) {
         return native_close_range(first, last, flags);
     }

@@ -57,6 +57,12 @@ CORUN_FILE_CALL(int, mkfifoat, (int dirfd, const char *path, mode_t mode), (dirf
                 by_helper, .nr = SYS_mknodat, .args = {dirfd, WORD(path), WORD(mode | S_IFIFO)},
                 .path = 1)
 
+// The process's, whoever makes the call.
+CORUN_FILE_CALL(int, chdir, (const char *path), (path), by_path, .nr = SYS_chdir,
+                .args = {WORD(path)}, .path = 0)
+CORUN_FILE_CALL(int, fchdir, (int fd), (fd), by_descriptor, .nr = SYS_fchdir, .args = {fd},
+                .by_fd = true)
+
 // As libc's: unlink, and rmdir where that says it is a directory.
 CORUN_NATIVE(int, remove, (const char *path), fallback_unlink(path));
 int hook_remove(const char *path) {
@@ -213,7 +219,8 @@ const hook_entry entries[] = {
     CORUN_ENTRY(fsync, O),           CORUN_ENTRY(fdatasync, O),
     CORUN_ENTRY(syncfs, O),          CORUN_ENTRY(sync, O),
     CORUN_ENTRY(sync_file_range, O), CORUN_ENTRY(readahead, O),
-    CORUN_ENTRY(msync, O),
+    CORUN_ENTRY(msync, O),           CORUN_ENTRY(chdir, O),
+    CORUN_ENTRY(fchdir, O),
 #if defined(__i386__)
     CORUN_ENTRY(truncate64, O),      CORUN_ENTRY(ftruncate64, O),
     CORUN_ENTRY(fallocate64, O),     CORUN_ENTRY(posix_fallocate64, O),

@@ -106,7 +106,7 @@ int hook_sigwait(const sigset_t *set, int *signal) {
 CORUN_HOOK(int, pause, (), (), sys::ppoll(nullptr, 0, nullptr, nullptr),
            calls::wait_for_handler(nullptr))
 CORUN_HOOK(int, sigsuspend, (const sigset_t *mask), (mask), raw_suspend(mask),
-           calls::wait_for_handler(mask))
+           mask ? calls::wait_for_handler(mask) : -EFAULT)
 CORUN_HOOK_ALIAS(int, __sigsuspend, sigsuspend, (const sigset_t *));
 CORUN_HOOK(int, sigpause, (int mask), (mask), bsd_pause(mask, raw_suspend),
            bsd_pause(mask, calls::wait_for_handler))

@@ -207,27 +207,33 @@ int look_later(int64_t *pause_ns) {
     return e == -ECANCELED ? e : 0;
 }
 
-// Libc's lock, with no other coroutine as owner.
-int take_lock(FILE *stream) {
+// Libc's lock, with no other coroutine as owner. *waited: the owner's end may have woken us and nobody
+// else, so whoever does not become an owner in turn wakes the next one.
+int take_lock(FILE *stream, bool *waited) {
     for (int64_t pause = ns_per_ms;;) {
         coroutine *owner = owner_of(stream);
         int e;
-        if (owner && owner != tls_env->running)
+        if (owner && owner != tls_env->running) {
             e = calls::wait_at(stream_kind, stream, owner_left, reinterpret_cast<uintptr_t>(owner),
                                no_deadline);
-        else if (_IO_ftrylockfile(stream) == 0)
+            *waited = true;
+        } else if (_IO_ftrylockfile(stream) == 0) {
             return 0;
-        else
+        } else {
             e = look_later(&pause);
-        if (e == -ECANCELED)
+        }
+        if (e == -ECANCELED) {
+            if (*waited)
+                calls::wake_at(stream, 1);
             return e;
+        }
     }
 }
 
 } // namespace
 
 int stream_lock::enter() {
-    int e = take_lock(stream_);
+    int e = take_lock(stream_, &waited_);
     entered_ = e == 0;
     return e;
 }
@@ -244,16 +250,23 @@ void stream_lock::leave() {
     if (!entered_)
         return;
     entered_ = false;
-    if (kept_)
+    if (kept_) {
         end_ownership(stream_, false);
-    else
-        _IO_funlockfile(stream_);
+        return;
+    }
+    _IO_funlockfile(stream_);
+    if (waited_)
+        calls::wake_at(stream_, 1);
 }
 
 int own_stream(FILE *stream) {
-    int e = take_lock(stream);
-    if (e == 0 && (e = become_owner(stream)) != 0)
+    bool waited = false;
+    int e = take_lock(stream, &waited);
+    if (e == 0 && (e = become_owner(stream)) != 0) {
         _IO_funlockfile(stream);
+        if (waited)
+            calls::wake_at(stream, 1);
+    }
     return e;
 }
 

@@ -32,7 +32,7 @@ class stream_lock {
 
   private:
     FILE *stream_;
-    bool entered_ = false, kept_ = false;
+    bool entered_ = false, kept_ = false, waited_ = false;
 };
 
 // flockfile and its kin, for the running coroutine.

@@ -27,6 +27,7 @@ namespace corun::symbols {
     X(environment_table)                                                                           \
     X(epoll_table)                                                                                 \
     X(file_status_table)                                                                           \
+    X(file_times_table)                                                                            \
     X(files_table)                                                                                 \
     X(h_errno_table)                                                                               \
     X(ipc_table)                                                                                   \
@@ -47,6 +48,7 @@ namespace corun::symbols {
     X(send_table)                                                                                  \
     X(signal_table)                                                                                \
     X(sleep_table)                                                                                 \
+    X(spawn_table)                                                                                 \
     X(spin_table)                                                                                  \
     X(stdio_lock_table)                                                                            \
     X(stdio_open_table)                                                                            \
@@ -57,8 +59,10 @@ namespace corun::symbols {
     X(stdio_wide_table)                                                                            \
     X(stdio_write_table)                                                                           \
     X(syslog_table)                                                                                \
+    X(temporary_table)                                                                             \
     X(users_table)                                                                                 \
-    X(vfork_table)
+    X(vfork_table)                                                                                 \
+    X(xattr_table)
 
 #define DECLARE(table) extern const hook_table table;
 CORUN_TABLES(DECLARE)

@@ -80,7 +80,7 @@ TEST(Children, WaitidAndStops) {
         s.says("signo", info.si_signo);
         s.says("take", waitid(P_ALL, 0, &info, WEXITED));
         s.says("child", info.si_pid == a);
-        a = child(4 * late_us, 4);
+        a = child(1000 * late_us, 4); // until it is killed
         s.partner([=](side &) {
             usleep(late_us);
             kill(a, SIGSTOP);
@@ -96,7 +96,12 @@ TEST(Children, WaitidAndStops) {
         s.says("continued", waitid(P_PID, a, &info, WCONTINUED | WEXITED));
         s.says("code", info.si_code);
         s.join();
+        s.partner([=](side &) {
+            usleep(late_us);
+            kill(a, SIGKILL);
+        });
         s.says("no info", waitid(P_PID, a, nullptr, WEXITED));
+        s.join();
         a = child(late_us, 5);
         int fd = static_cast<int>(syscall(SYS_pidfd_open, a, 0));
         s.says("by pidfd", waitid(P_PIDFD, fd, &info, WEXITED));
@@ -240,6 +245,30 @@ TEST(Children, PopenAndPclose) {
     });
     expect_others_tick([] {
         FILE *f = popen("sleep 0.06", "r");
+        EXPECT_EQ(0, pclose(f));
+    });
+}
+
+// What the stream still holds waits for the pipe as any write does, and then for the child.
+TEST(Children, PcloseOfAStreamWhoseBufferIsFull) {
+    expect_same([](side &s) {
+        FILE *f = popen("sleep 0.02; wc -c | tr -d '\\n' >/dev/null; exit 5", "w");
+        std::string big(200000, 'x');
+        s.says("buffer", setvbuf(f, nullptr, _IOFBF, big.size()));
+        s.says("fwrite", fwrite(big.data(), 1, big.size(), f));
+        s.says("status", pclose(f));
+        f = popen("true", "w");
+        fputs("nobody reads this", f);
+        usleep(50000); // it has ended
+        auto former = signal(SIGPIPE, SIG_IGN);
+        s.says("nobody reads", pclose(f));
+        signal(SIGPIPE, former);
+    });
+    expect_others_tick([] {
+        FILE *f = popen("sleep 0.06; cat >/dev/null", "w");
+        std::string big(200000, 'x');
+        setvbuf(f, nullptr, _IOFBF, big.size());
+        fwrite(big.data(), 1, big.size(), f);
         EXPECT_EQ(0, pclose(f));
     });
 }

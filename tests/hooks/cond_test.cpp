@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conditions: among coroutines, and with plain threads and code without hooks on the other side.
 #include "tests/hooks/threads_fixture.h"
+#include "tests/hooks/ticking.h"
 
 #include <atomic>
 #include <sys/mman.h>
@@ -288,7 +289,7 @@ TEST(PthreadCond, ACancelledWaiterKeepsNoSignal) { // contract 38
 TEST(PthreadCond, AReleasedWaiterKeepsNoSignal) {
     shelf one;
     bool got = false;
-    stCoRoutine_t *first = go([&] { one.get(); });
+    stCoRoutine_t *first = go_plain([](void *at) { static_cast<shelf *>(at)->get(); }, &one);
     run_together({[&] {
                       one.get();
                       got = true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mutexes: among coroutines, and with plain threads and code without hooks on the other side.
 #include "tests/hooks/threads_fixture.h"
+#include "tests/hooks/ticking.h"
 
 #include <atomic>
 
@@ -294,7 +295,9 @@ TEST(PthreadMutex, OneThatIsReleasedWhileItWaitsKeepsNobodyWaiting) {
                       co_release(dropped);
                   },
                   [&] {
-                      dropped = go([&] { pthread_mutex_lock(&m); });
+                      dropped = go_plain(
+                          [](void *at) { pthread_mutex_lock(static_cast<pthread_mutex_t *>(at)); },
+                          &m);
                       pass();
                       pthread_mutex_lock(&m);
                       got = true;

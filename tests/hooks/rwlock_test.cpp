@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Read-write locks: among coroutines, and with plain threads and code without hooks on the other side.
 #include "tests/hooks/threads_fixture.h"
+#include "tests/hooks/ticking.h"
 
 #include <atomic>
 #include <shared_mutex>
@@ -180,28 +181,30 @@ TEST(PthreadRwlock, ACancelledOrReleasedWaiterStandsInNobodysWay) {
     pthread_rwlock_t rw = PTHREAD_RWLOCK_INITIALIZER;
     int got = 0;
     stCoRoutine_t *cancelled = nullptr, *released = nullptr;
-    run_together({[&] {
-                      pthread_rwlock_wrlock(&rw);
-                      released = go([&] { pthread_rwlock_wrlock(&rw); });
-                      cancelled = go([&] {
-                          pthread_rwlock_wrlock(&rw);
-                          ++got; // no place to be cancelled at
-                          pthread_rwlock_unlock(&rw);
-                      });
-                      pass();
-                      pass();
-                      co_cancel(cancelled);
-                      co_release(released);
-                      pass();
-                      EXPECT_EQ(got, 0);
-                      pthread_rwlock_unlock(&rw);
-                  },
-                  [&] {
-                      pass();
-                      pthread_rwlock_rdlock(&rw);
-                      ++got;
-                      pthread_rwlock_unlock(&rw);
-                  }});
+    run_together(
+        {[&] {
+             pthread_rwlock_wrlock(&rw);
+             released = go_plain(
+                 [](void *at) { pthread_rwlock_wrlock(static_cast<pthread_rwlock_t *>(at)); }, &rw);
+             cancelled = go([&] {
+                 pthread_rwlock_wrlock(&rw);
+                 ++got; // no place to be cancelled at
+                 pthread_rwlock_unlock(&rw);
+             });
+             pass();
+             pass();
+             co_cancel(cancelled);
+             co_release(released);
+             pass();
+             EXPECT_EQ(got, 0);
+             pthread_rwlock_unlock(&rw);
+         },
+         [&] {
+             pass();
+             pthread_rwlock_rdlock(&rw);
+             ++got;
+             pthread_rwlock_unlock(&rw);
+         }});
     co_release(cancelled);
     EXPECT_EQ(got, 2);
 }

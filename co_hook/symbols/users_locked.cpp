@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The databases' functions that return libc's memory (getpwnam ...) hold a lock of libc's while they
+// ask the modules of nsswitch.conf. A module (systemd, sss, ldap) talks to its server by names that
+// are hooked; a coroutine that parked there would leave the lock taken, and the next one to ask on
+// this thread would stop it for ever. So they are libc's own, and hooks are off until they return.
+#include "co_hook/symbols/hook.h"
+
+#include <grp.h>
+#include <netdb.h>
+#include <pwd.h>
+#include <shadow.h>
+
+namespace corun::symbols {
+namespace {
+
+constexpr unsigned family = CO_HOOK_USERS;
+
+class without_hooks {
+  public:
+    without_hooks() {
+        const co_env *env = env_or_null();
+        if (env && env->running->has(flag_hooks)) {
+            co_ = env->running;
+            co_->clear(flag_hooks);
+        }
+    }
+    ~without_hooks() {
+        if (co_)
+            co_->set(flag_hooks);
+    }
+    without_hooks(const without_hooks &) = delete;
+    without_hooks &operator=(const without_hooks &) = delete;
+
+  private:
+    coroutine *co_ = nullptr;
+};
+
+template <class R> R not_found() {
+    errno = ENOSYS;
+    return R();
+}
+
+} // namespace
+
+#define CORUN_LOCKED(result, name, parameters, arguments)                                          \
+    CORUN_NATIVE(result, name, parameters, not_found<result>());                                   \
+    result hook_##name parameters {                                                                \
+        without_hooks scope;                                                                       \
+        return native_##name arguments;                                                            \
+    }
+
+#define CORUN_LOCKED_LIST(set, get, end, entry)                                                    \
+    CORUN_LOCKED(void, set, (), ())                                                                \
+    CORUN_LOCKED(entry *, get, (), ())                                                             \
+    CORUN_LOCKED(void, end, (), ())
+
+// In a -static program by the reentrant form, which has no lock around the modules.
+#define CORUN_ROOM &space, buffer, sizeof buffer, &found
+#define CORUN_LOCKED_AS(entry, name, parameters, arguments, reentrant)                             \
+    static entry *static_##name parameters {                                                       \
+        static entry space;                                                                        \
+        static char buffer[8192];                                                                  \
+        entry *found = nullptr;                                                                    \
+        [[maybe_unused]] int e = 0;                                                                \
+        errno = name##_r reentrant;                                                                \
+        return found;                                                                              \
+    }                                                                                              \
+    CORUN_NATIVE(entry *, name, parameters, static_##name arguments);                              \
+    entry *hook_##name parameters {                                                                \
+        without_hooks scope;                                                                       \
+        return native_##name arguments;                                                            \
+    }
+
+// The parameters' names in the first argument list of the fallbacks are not used.
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+CORUN_LOCKED(passwd *, getpwnam, (const char *name), (name))
+CORUN_LOCKED(passwd *, getpwuid, (uid_t id), (id))
+CORUN_LOCKED_LIST(setpwent, getpwent, endpwent, passwd)
+CORUN_LOCKED(group *, getgrnam, (const char *name), (name))
+CORUN_LOCKED(group *, getgrgid, (gid_t id), (id))
+CORUN_LOCKED_LIST(setgrent, getgrent, endgrent, group)
+CORUN_LOCKED(spwd *, getspnam, (const char *name), (name))
+CORUN_LOCKED_LIST(setspent, getspent, endspent, spwd)
+CORUN_LOCKED_AS(netent, getnetbyname, (const char *name), (name), (name, CORUN_ROOM, &e))
+CORUN_LOCKED_AS(netent, getnetbyaddr, (uint32_t net, int type), (net, type),
+                (net, type, CORUN_ROOM, &e))
+CORUN_LOCKED_AS(protoent, getprotobyname, (const char *name), (name), (name, CORUN_ROOM))
+CORUN_LOCKED_AS(protoent, getprotobynumber, (int number), (number), (number, CORUN_ROOM))
+CORUN_LOCKED_AS(servent, getservbyname, (const char *name, const char *protocol), (name, protocol),
+                (name, protocol, CORUN_ROOM))
+CORUN_LOCKED_AS(servent, getservbyport, (int port, const char *protocol), (port, protocol),
+                (port, protocol, CORUN_ROOM))
+CORUN_LOCKED(int, innetgr,
+             (const char *group, const char *host, const char *user, const char *domain),
+             (group, host, user, domain))
+CORUN_LOCKED(int, setnetgrent, (const char *group), (group))
+CORUN_LOCKED(int, getnetgrent, (char **host, char **user, char **domain), (host, user, domain))
+CORUN_LOCKED(void, endnetgrent, (), ())
+
+namespace {
+
+const hook_entry entries[] = {
+    CORUN_ENTRY(getpwnam, B),      CORUN_ENTRY(getpwuid, B),       CORUN_ENTRY(setpwent, B),
+    CORUN_ENTRY(getpwent, B),      CORUN_ENTRY(endpwent, B),       CORUN_ENTRY(getgrnam, B),
+    CORUN_ENTRY(getgrgid, B),      CORUN_ENTRY(setgrent, B),       CORUN_ENTRY(getgrent, B),
+    CORUN_ENTRY(endgrent, B),      CORUN_ENTRY(getspnam, B),       CORUN_ENTRY(setspent, B),
+    CORUN_ENTRY(getspent, B),      CORUN_ENTRY(endspent, B),       CORUN_ENTRY(getnetbyname, B),
+    CORUN_ENTRY(getnetbyaddr, B),  CORUN_ENTRY(getprotobyname, B), CORUN_ENTRY(getprotobynumber, B),
+    CORUN_ENTRY(getservbyname, B), CORUN_ENTRY(getservbyport, B),  CORUN_ENTRY(innetgr, B),
+    CORUN_ENTRY(setnetgrent, B),   CORUN_ENTRY(getnetgrent, B),    CORUN_ENTRY(endnetgrent, B),
+};
+
+} // namespace
+
+CORUN_TABLE(users_locked_table, entries);
+
+} // namespace corun::symbols
