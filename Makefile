@@ -133,7 +133,8 @@ $(B)/libcorun.a: $(call to_obj,$(lib_src))
 	$(Q)rm -f $@ && $(AR) qcs $@ $^
 
 # Linked by the C driver: the library needs libc.so.6 and no C++ run time.
-$(B)/libcorun.so: $(call to_obj,$(lib_src))
+# (static_program.cpp: for -static programs alone.)
+$(B)/libcorun.so: $(call to_obj,$(filter-out %/static_program.cpp,$(lib_src)))
 	$(call say,LD ,$@)
 	$(Q)$(CC) $(ARCHFLAGS) $(MODE) $(SOFLAGS) -o $@ $^ -ldl
 	$(Q)ln -sf $(@F) $@.1

@@ -311,14 +311,14 @@ int64_t wait_deadline::left_ns() const {
     return ns > now ? ns - now : 0;
 }
 
-wait_deadline back_off::next(wait_deadline whole) {
+wait_deadline wait_pauses::next(wait_deadline whole) {
     constexpr int64_t longest_ns = 20 * ns_per_ms;
     int64_t pause = pause_ns_;
     pause_ns_ = pause * 2 < longest_ns ? pause * 2 : longest_ns;
     return whole.left_ns() <= pause ? whole : wait_deadline(deadline_in(pause));
 }
 
-bool back_off::go_on(int r, wait_deadline whole) {
+bool wait_pauses::go_on(int r, wait_deadline whole) {
     return r == -EAGAIN || (r == -ETIMEDOUT && whole.left_ns() > 0);
 }
 

@@ -42,7 +42,7 @@ struct wait_deadline {
 //     while (!try_it())
 //         if (int r = wait_at(..., pauses.next(deadline)); r != 0 && !pauses.go_on(r, deadline))
 //             return r;
-class back_off {
+class wait_pauses {
   public:
     wait_deadline next(wait_deadline whole); // the whole, or a pause if that is shorter
     // After next: was it a pause that is over, or is there something new to see?

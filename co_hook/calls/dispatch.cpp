@@ -283,12 +283,12 @@ bool change_outside(long nr, const word (&a)[6], word *result) {
         *result = sys::call(nr, a[0], a[1]);
         locks_changed();
         return true;
+    case SYS_msgrcv:
+    case SYS_msgsnd:
 #if defined(__i386__)
     case SYS_ipc:
     case SYS_semtimedop_time64:
 #else
-    case SYS_msgrcv:
-    case SYS_msgsnd:
     case SYS_semop:
     case SYS_semtimedop:
 #endif

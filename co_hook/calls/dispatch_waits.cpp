@@ -160,6 +160,12 @@ bool message_call(long nr, const word (&a)[6], word *result) {
         return *result = raw_queue(a, words_are_long, true), true;
     case SYS_mq_timedreceive:
         return *result = raw_queue(a, words_are_long, false), true;
+    case SYS_msgrcv:
+        *result = msgrcv(as<int>(a[0]), as<void *>(a[1]), as<size_t>(a[2]), a[3], as<int>(a[4]));
+        return true;
+    case SYS_msgsnd:
+        *result = msgsnd(as<int>(a[0]), as<const void *>(a[1]), as<size_t>(a[2]), as<int>(a[3]));
+        return true;
 #if defined(__i386__)
     case SYS_mq_timedsend_time64:
         return *result = raw_queue(a, true, true), true;
@@ -170,12 +176,6 @@ bool message_call(long nr, const word (&a)[6], word *result) {
     case SYS_ipc:
         return ipc_call(a, result);
 #else
-    case SYS_msgrcv:
-        *result = msgrcv(as<int>(a[0]), as<void *>(a[1]), as<size_t>(a[2]), a[3], as<int>(a[4]));
-        return true;
-    case SYS_msgsnd:
-        *result = msgsnd(as<int>(a[0]), as<const void *>(a[1]), as<size_t>(a[2]), as<int>(a[3]));
-        return true;
     case SYS_semop:
         return *result = calls::semop(as<int>(a[0]), as<sembuf *>(a[1]), as<size_t>(a[2]), -1),
                true;

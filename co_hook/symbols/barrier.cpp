@@ -99,11 +99,11 @@ CO_NO_SANITIZE bool is_empty(const void *b, uintptr_t) {
 
 // 0, -ENOMEM.
 int wait_until(const wait_kind &kind, question answered, barrier_words *b, uintptr_t argument) {
-    calls::back_off pauses;
+    calls::wait_pauses pauses;
     while (!answered(b, argument)) {
         calls::wait_deadline until = b->shared ? pauses.next(no_deadline) : no_deadline;
         int r = calls::wait_at_regardless(kind, b, answered, argument, until);
-        if (r != 0 && !calls::back_off::go_on(r, no_deadline))
+        if (r != 0 && !calls::wait_pauses::go_on(r, no_deadline))
             return r;
     }
     return 0;

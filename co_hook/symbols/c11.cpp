@@ -81,8 +81,23 @@ int hook_cnd_wait(cnd_t *c, mtx_t *m) {
     return native_cnd_wait(c, m);
 }
 
+namespace {
+// Without libc's. (__mtx_timedlock64 and __cnd_timedwait64 of libc.a take the place of ours.)
+int timedlock(pthread_mutex_t *m, const timespec *at) {
+    return c11_result(hooked_mutex.timedlock(m, at));
+}
+int timedwait(pthread_cond_t *c, pthread_mutex_t *m, const timespec *at) {
+    return c11_result(hooked_cond.timedwait(c, m, at));
+}
+#if defined(__i386__)
+int timedlock(pthread_mutex_t *, const timespec64 *) { return thrd_error; }
+int timedwait(pthread_cond_t *, pthread_mutex_t *, const timespec64 *) { return thrd_error; }
+#endif
+} // namespace
+
 #define CORUN_MTX_TIMEDLOCK(name, T)                                                               \
-    CORUN_PTHREAD_NATIVE(int, name, (mtx_t * m, const T *at), (m, at), thrd_error);                \
+    CORUN_PTHREAD_NATIVE(int, name, (mtx_t * m, const T *at), (m, at), timedlock(of(m), at));      \
+    CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(mtx_t *m, const T *at) {                                                       \
         coroutine *co = mutex_user(of(m));                                                         \
         if (!co)                                                                                   \
@@ -91,7 +106,9 @@ int hook_cnd_wait(cnd_t *c, mtx_t *m) {
         return c11_result(lock_mutex(co, of(m), limit, __builtin_return_address(0)));              \
     }
 #define CORUN_CND_TIMEDWAIT(name, T)                                                               \
-    CORUN_PTHREAD_NATIVE(int, name, (cnd_t * c, mtx_t * m, const T *at), (c, m, at), thrd_error);  \
+    CORUN_PTHREAD_NATIVE(int, name, (cnd_t * c, mtx_t * m, const T *at), (c, m, at),               \
+                         timedwait(of(c), of(m), at));                                             \
+    CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(cnd_t *c, mtx_t *m, const T *at) {                                             \
         if (!hooks_are_on(family)) {                                                               \
             after_native_unlock(of(m));                                                            \

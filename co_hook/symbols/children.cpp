@@ -2,6 +2,7 @@
 // Children: waiting for them, system and pclose. spawn.cpp and vfork.cpp start them.
 #include "co_hook/calls/children.h"
 #include "co_hook/symbols/hook.h"
+#include "co_hook/symbols/spawn.h"
 #include "co_hook/symbols/stdio_open.h"
 #include "co_hook/symbols/time_types.h"
 
@@ -9,7 +10,6 @@
 
 #include <cstdio>
 #include <initializer_list>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,7 +65,7 @@ int start_shell(const char *command, const uint64_t *mask, pid_t *pid) {
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     char shell[] = "sh", option[] = "-c";
     char *const arguments[] = {shell, option, const_cast<char *>(command), nullptr};
-    int error = posix_spawn(pid, "/bin/sh", nullptr, &attributes, arguments, environ);
+    int error = spawn(pid, "/bin/sh", &attributes, arguments, environ);
     posix_spawnattr_destroy(&attributes);
     return error;
 }

@@ -141,12 +141,10 @@ int hook_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *m) {
     return native_pthread_cond_wait(cond, m);
 }
 
-const cond_functions hooked_cond{hook_pthread_cond_signal, hook_pthread_cond_broadcast,
-                                 hook_pthread_cond_wait};
-
 #define CORUN_TIMEDWAIT(name, T)                                                                   \
     CORUN_PTHREAD_NATIVE(int, name, (pthread_cond_t * cond, pthread_mutex_t * m, const T *at),     \
                          (cond, m, at), ENOSYS);                                                   \
+    CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(pthread_cond_t *cond, pthread_mutex_t *m, const T *at) {                       \
         if (!hooks_are_on(family)) {                                                               \
             after_native_unlock(m);                                                                \
@@ -161,6 +159,7 @@ const cond_functions hooked_cond{hook_pthread_cond_signal, hook_pthread_cond_bro
     CORUN_PTHREAD_NATIVE(int, name,                                                                \
                          (pthread_cond_t * cond, pthread_mutex_t * m, int clock, const T *at),     \
                          (cond, m, clock, at), ENOSYS);                                            \
+    CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(pthread_cond_t *cond, pthread_mutex_t *m, int clock, const T *at) {            \
         if (!hooks_are_on(family)) {                                                               \
             after_native_unlock(m);                                                                \
@@ -173,6 +172,8 @@ const cond_functions hooked_cond{hook_pthread_cond_signal, hook_pthread_cond_bro
     }
 CORUN_TIMEDWAIT(pthread_cond_timedwait, timespec)
 CORUN_CLOCKWAIT(pthread_cond_clockwait, timespec)
+const cond_functions hooked_cond{hook_pthread_cond_signal, hook_pthread_cond_broadcast,
+                                 hook_pthread_cond_wait, hook_pthread_cond_timedwait};
 #if defined(__i386__)
 CORUN_TIMEDWAIT(__pthread_cond_timedwait64, timespec64)
 CORUN_CLOCKWAIT(__pthread_cond_clockwait64, timespec64)

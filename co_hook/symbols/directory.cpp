@@ -267,7 +267,14 @@ void hook_rewinddir(DIR *directory) {
     forget_position(directory);
     native_rewinddir(directory);
 }
-CORUN_NATIVE(void, seekdir, (DIR *, long), (void)0);
+// libc.a has it under no other name.
+static void seek_without_libc(DIR *directory, long position) {
+    native_rewinddir(directory);
+    while (telldir(directory) != position && native_readdir(directory))
+        continue;
+}
+CORUN_NATIVE(void, seekdir, (DIR * directory, long position),
+             seek_without_libc(directory, position));
 void hook_seekdir(DIR *directory, long position) {
     forget_position(directory);
     native_seekdir(directory, position);

@@ -125,6 +125,7 @@ int *hook___h_errno_location() {
 }
 
 int native_h_errno() { return *native___h_errno_location(); }
+void set_native_h_errno(int value) { *native___h_errno_location() = value; }
 
 void set_h_errno(int value) {
     *native___h_errno_location() = value; // herror reads this one

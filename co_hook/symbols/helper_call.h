@@ -103,7 +103,8 @@ void adopt_resolver_settings(const resolver_settings &settings);
 
 // h_errno of the running coroutine, as the program sees it.
 void set_h_errno(int value);
-int native_h_errno();
+int native_h_errno(); // libc's, of the thread
+void set_native_h_errno(int value);
 
 // What gethostbyname and kin return belongs to the coroutine: a buffer of its own, at least so large;
 // nullptr: no memory.

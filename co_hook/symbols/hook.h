@@ -82,6 +82,20 @@ template <class R> inline R to_libc(word r) {
     return static_cast<R>(r);
 }
 
+// A number in decimal, with its final 0. Its end; nullptr: there is no room. (std::to_chars would
+// export a table.)
+inline char *put_decimal(char *to, size_t room, unsigned n) {
+    size_t digits = 1;
+    for (unsigned rest = n; rest >= 10; rest /= 10)
+        ++digits;
+    if (room <= digits)
+        return nullptr;
+    to[digits] = '\0';
+    for (size_t i = digits; i > 0; n /= 10)
+        to[--i] = static_cast<char>('0' + n % 10);
+    return to + digits;
+}
+
 } // namespace corun::symbols
 
 #define CORUN_EXPORTED __attribute__((visibility("default"), used))
@@ -99,6 +113,10 @@ template <class R> inline R to_libc(word r) {
             return native_##name arguments;                                                        \
         return to_libc<result>(call);                                                              \
     }
+
+// For a name that libc.a defines strongly in one object with names that are not hooked: where a
+// -static program needs those, libc's function takes the place of ours.
+#define CORUN_WEAK_HOOK(name) __attribute__((weak)) decltype(hook_##name) hook_##name
 
 // Another name of the same function.
 #define CORUN_HOOK_ALIAS(result, name, of, parameters)                                             \

@@ -6,12 +6,11 @@
 //
 // Two coroutines that join one thread are the user's mistake, as POSIX has it. (libc tells the second
 // one EINVAL; here the thread may be gone when it looks.)
-#include "co_hook/calls/fd_state.h"
+#include "co_hook/calls/own_fd.h"
 #include "co_hook/symbols/threads.h"
 #include "co_hook/symbols/time_types.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <threads.h>
 
 namespace corun::symbols {
@@ -29,7 +28,8 @@ CORUN_PTHREAD_NATIVE(int, pthread_clockjoin_np,
 
 namespace {
 
-constexpr wait_kind join_kind{"pthread_join", false, nullptr};
+constexpr wait_kind join_kind{"pthread_join", false, calls::abandon_own_fd};
+constexpr wait_kind pause_kind{"pthread_join", false, nullptr};
 
 // 0 and the thread is joined; ETIMEDOUT: it still runs; or why it cannot be joined.
 int try_join(pthread_t thread, void **result) {
@@ -45,47 +45,38 @@ int open_thread(pthread_t thread) {
     if (pthread_getcpuclockid(thread, &clock) != 0)
         return -1;
     int id = ~(static_cast<int>(clock) >> 3); // as the kernel encodes it
-    int fd = static_cast<int>(sys::call(SYS_pidfd_open, id, pidfd_thread));
-    if (fd >= 0)
-        fd_renew(fd);
-    return fd;
+    return static_cast<int>(sys::call(SYS_pidfd_open, id, pidfd_thread));
 }
 
-void close_thread(int fd) {
-    if (fd < 0)
-        return;
-    fd_forget(fd);
-    sys::close(fd);
-    fd_renew(fd);
-}
-
-// Until it seems to have ended or some time is up: 0; -ECANCELED, -ENOMEM.
+// Until it seems to have ended or some time is up: 0; -ECANCELED, -ENOMEM. Closes fd, also when the
+// coroutine is released meanwhile.
 word wait_once(int fd, const clock_limit &limit, int64_t *pause_ns) {
     if (fd >= 0) {
         int64_t left = limit.at.left_ns();
-        if (limit.at.clock != CLOCK_MONOTONIC && left > ns_per_s)
+        if (limit.at.clock != CLOCK_MONOTONIC && left != no_deadline && left > ns_per_s)
             left = ns_per_s; // somebody may set it
-        pollfd ended{fd, POLLIN, 0};
-        word r = calls::poll(&ended, 1, left == no_deadline ? -1 : left, nullptr);
-        if (r <= 0)
-            return r;
+        int e = calls::wait_for_own_fd(join_kind, fd,
+                                       left == no_deadline ? no_deadline : deadline_in(left));
+        if (e != 0)
+            return e == -ETIMEDOUT ? 0 : e;
     }
     // Without a descriptor; or the kernel has said so a moment before libc can see it.
-    word r = park(join_kind, {}, park_until(limit, *pause_ns));
+    word r = park(pause_kind, {}, park_until(limit, *pause_ns));
     *pause_ns = longer_pause(*pause_ns);
     return r == -ETIMEDOUT ? 0 : r;
 }
 
-int wait_and_join(pthread_t thread, void **result, int fd, const clock_limit &limit) {
+int wait_and_join(pthread_t thread, void **result, const clock_limit &limit) {
     int64_t pause_ns = ns_per_ms / 4;
     for (;;) {
-        int r = try_join(thread, result);
-        if (r != ETIMEDOUT)
+        int fd = open_thread(thread), r = try_join(thread, result);
+        if (r == ETIMEDOUT && !limit.valid)
+            r = EINVAL;
+        if (r != ETIMEDOUT || limit.is_over()) {
+            if (fd >= 0)
+                sys::close(fd);
             return r;
-        if (!limit.valid)
-            return EINVAL;
-        if (limit.is_over())
-            return ETIMEDOUT;
+        }
         if (word failed = wait_once(fd, limit, &pause_ns))
             return static_cast<int>(-failed);
     }
@@ -100,11 +91,8 @@ int join_thread(pthread_t thread, void **result, const clock_limit &limit) {
     if (must_leave_waits(co))
         return leave_wait(ECANCELED);
     int r = try_join(thread, &value);
-    if (r == ETIMEDOUT) {
-        int fd = open_thread(thread);
-        r = wait_and_join(thread, &value, fd, limit);
-        close_thread(fd);
-    }
+    if (r == ETIMEDOUT)
+        r = wait_and_join(thread, &value, limit);
     if (r == 0 && result)
         *result = value;
     return leave_wait(r);
@@ -166,6 +154,7 @@ int hook_thrd_join(thrd_t thread, int *result) {
 CORUN_PTHREAD_NATIVE(int, __pthread_clockjoin_np64,
                      (pthread_t thread, void **result, int clock, const timespec64 *at),
                      (thread, result, clock, at), ENOSYS);
+CORUN_WEAK_HOOK(__pthread_clockjoin_np64);
 int hook___pthread_clockjoin_np64(pthread_t thread, void **result, int clock,
                                   const timespec64 *at) {
     if (!hooks_are_on(family))
@@ -175,6 +164,7 @@ int hook___pthread_clockjoin_np64(pthread_t thread, void **result, int clock,
 CORUN_PTHREAD_NATIVE(int, __pthread_timedjoin_np64,
                      (pthread_t thread, void **result, const timespec64 *at), (thread, result, at),
                      ENOSYS);
+CORUN_WEAK_HOOK(__pthread_timedjoin_np64);
 int hook___pthread_timedjoin_np64(pthread_t thread, void **result, const timespec64 *at) {
     if (!hooks_are_on(family))
         return native___pthread_timedjoin_np64(thread, result, at);

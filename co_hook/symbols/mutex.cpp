@@ -291,11 +291,9 @@ int hook_pthread_mutex_unlock(pthread_mutex_t *m) {
     return r;
 }
 
-const mutex_functions hooked_mutex{hook_pthread_mutex_lock, hook_pthread_mutex_trylock,
-                                   hook_pthread_mutex_unlock};
-
 #define CORUN_TIMEDLOCK(name, T)                                                                   \
     CORUN_PTHREAD_NATIVE(int, name, (pthread_mutex_t * m, const T *at), (m, at), ENOSYS);          \
+    CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(pthread_mutex_t *m, const T *at) {                                             \
         if (coroutine *co = mutex_user(m))                                                         \
             return lock_mutex(co, m, limit_of(CLOCK_REALTIME, at), __builtin_return_address(0));   \
@@ -304,6 +302,7 @@ const mutex_functions hooked_mutex{hook_pthread_mutex_lock, hook_pthread_mutex_t
 #define CORUN_CLOCKLOCK(name, T)                                                                   \
     CORUN_PTHREAD_NATIVE(int, name, (pthread_mutex_t * m, int clock, const T *at), (m, clock, at), \
                          ENOSYS);                                                                  \
+    CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(pthread_mutex_t *m, int clock, const T *at) {                                  \
         coroutine *co = mutex_user(m);                                                             \
         if (!co)                                                                                   \
@@ -314,6 +313,8 @@ const mutex_functions hooked_mutex{hook_pthread_mutex_lock, hook_pthread_mutex_t
     }
 CORUN_TIMEDLOCK(pthread_mutex_timedlock, timespec)
 CORUN_CLOCKLOCK(pthread_mutex_clocklock, timespec)
+const mutex_functions hooked_mutex{hook_pthread_mutex_lock, hook_pthread_mutex_trylock,
+                                   hook_pthread_mutex_unlock, hook_pthread_mutex_timedlock};
 #if defined(__i386__)
 CORUN_TIMEDLOCK(__pthread_mutex_timedlock64, timespec64)
 CORUN_CLOCKLOCK(__pthread_mutex_clocklock64, timespec64)

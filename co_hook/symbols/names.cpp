@@ -61,6 +61,29 @@ bool asks_nobody(const char *node, const char *service, const addrinfo *hints) {
     return node_is_number && service_is_number;
 }
 
+// getnameinfo where libc's cannot be found (-static): as if no name were known.
+int numbers_of(const sockaddr *address, socklen_t length, char *host, socklen_t host_room,
+               char *service, socklen_t service_room, int flags) {
+    const void *bytes;
+    in_port_t port;
+    if (length >= sizeof(sockaddr_in) && address->sa_family == AF_INET) {
+        auto *v4 = reinterpret_cast<const sockaddr_in *>(address);
+        bytes = &v4->sin_addr, port = v4->sin_port;
+    } else if (length >= sizeof(sockaddr_in6) && address->sa_family == AF_INET6) {
+        auto *v6 = reinterpret_cast<const sockaddr_in6 *>(address);
+        bytes = &v6->sin6_addr, port = v6->sin6_port;
+    } else {
+        return EAI_FAMILY;
+    }
+    if ((flags & NI_NAMEREQD) || ((!host || host_room == 0) && (!service || service_room == 0)))
+        return EAI_NONAME;
+    if (host && host_room > 0 && !inet_ntop(address->sa_family, bytes, host, host_room))
+        return EAI_OVERFLOW;
+    if (service && service_room > 0 && !put_decimal(service, service_room, ntohs(port)))
+        return EAI_OVERFLOW;
+    return 0;
+}
+
 // ---- getaddrinfo
 
 struct address_request : helper_request {
@@ -79,8 +102,7 @@ CORUN_NATIVE(int, getaddrinfo,
 CORUN_NATIVE(int, getnameinfo,
              (const sockaddr *address, socklen_t length, char *host, socklen_t host_room,
               char *service, socklen_t service_room, int flags),
-             ((void)address, (void)length, (void)host, (void)host_room, (void)service,
-              (void)service_room, (void)flags, no_libc()));
+             numbers_of(address, length, host, host_room, service, service_room, flags));
 
 namespace {
 
@@ -121,6 +143,7 @@ int get_addresses_on_helper(const char *node, const char *service, const addrinf
 
 } // namespace
 
+CORUN_WEAK_HOOK(getaddrinfo);
 int hook_getaddrinfo(const char *node, const char *service, const addrinfo *hints,
                      addrinfo **found) {
     if (!hooks_are_on(family) || asks_nobody(node, service, hints))

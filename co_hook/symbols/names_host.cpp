@@ -12,11 +12,6 @@ constexpr unsigned family = CO_HOOK_NAMES;
 constexpr wait_kind host_kind{"gethostbyname", false, nullptr};
 constexpr size_t first_buffer = 8 * 1024, largest_buffer = 1024 * 1024;
 
-hostent *no_libc() {
-    errno = ENOSYS;
-    return nullptr;
-}
-
 enum class by : uint8_t { name, name2, address };
 
 // What is asked for, by whichever of the functions.
@@ -53,11 +48,27 @@ CORUN_NATIVE(int, gethostbyaddr_r,
               size_t room, hostent **result, int *h_error),
              ((void)address, (void)length, (void)type, (void)space, (void)buffer, (void)room,
               (void)result, (void)h_error, ENOSYS));
-CORUN_NATIVE(hostent *, gethostbyname, (const char *name), ((void)name, no_libc()));
+
+namespace {
+// The process's, as libc's own: for a -static program, where those cannot be found.
+alignas(hostent) char static_buffer[first_buffer];
+hostent static_space;
+template <class... Question, class F> hostent *ask_reentrant_one(F f, Question... question) {
+    hostent *result = nullptr;
+    int h_error = NETDB_INTERNAL;
+    if (int e =
+            f(question..., &static_space, static_buffer, sizeof static_buffer, &result, &h_error))
+        errno = e;
+    set_native_h_errno(h_error);
+    return result;
+}
+} // namespace
+CORUN_NATIVE(hostent *, gethostbyname, (const char *name),
+             ask_reentrant_one(native_gethostbyname_r, name));
 CORUN_NATIVE(hostent *, gethostbyname2, (const char *name, int type),
-             ((void)name, (void)type, no_libc()));
+             ask_reentrant_one(native_gethostbyname2_r, name, type));
 CORUN_NATIVE(hostent *, gethostbyaddr, (const void *address, socklen_t length, int type),
-             ((void)address, (void)length, (void)type, no_libc()));
+             ask_reentrant_one(native_gethostbyaddr_r, address, length, type));
 
 namespace {
 

@@ -195,6 +195,7 @@ int hook_pthread_once(pthread_once_t *control, routine f) {
     return once_in_coroutine(control, f);
 }
 CORUN_HOOK_ALIAS(int, __pthread_once, pthread_once, (pthread_once_t *, routine));
+CORUN_WEAK_HOOK(__pthread_once);
 
 static_assert(sizeof(once_flag) == sizeof(pthread_once_t)); // libc has one function for both
 CORUN_NATIVE(void, call_once, (once_flag * flag, routine f),

@@ -226,6 +226,7 @@ int hook_pthread_rwlock_unlock(pthread_rwlock_t *rw) {
 
 #define CORUN_TIMED_RWLOCK(name, T, how)                                                           \
     CORUN_PTHREAD_NATIVE(int, name, (pthread_rwlock_t * rw, const T *at), (rw, at), ENOSYS);       \
+    CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(pthread_rwlock_t *rw, const T *at) {                                           \
         if (coroutine *co = user_of(rw))                                                           \
             return lock(co, rw, how, limit_of(CLOCK_REALTIME, at));                                \
@@ -234,6 +235,7 @@ int hook_pthread_rwlock_unlock(pthread_rwlock_t *rw) {
 #define CORUN_CLOCK_RWLOCK(name, T, how)                                                           \
     CORUN_PTHREAD_NATIVE(int, name, (pthread_rwlock_t * rw, int clock, const T *at),               \
                          (rw, clock, at), ENOSYS);                                                 \
+    CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(pthread_rwlock_t *rw, int clock, const T *at) {                                \
         if (coroutine *co = user_of(rw))                                                           \
             return lock(co, rw, how, limit_of(clock, at));                                         \

@@ -47,13 +47,13 @@ bool is_above_zero(const void *s, uintptr_t) {
 word wait_in_coroutine(sem_t *s, calls::wait_deadline deadline) {
     int errno_before = errno;
     bool shared = words_of(s)->shared != 0;
-    calls::back_off pauses;
+    calls::wait_pauses pauses;
     while (sem_trywait(s) != 0) {
         if (errno != EAGAIN)
             return -errno;
         calls::wait_deadline until = shared ? pauses.next(deadline) : deadline;
         int r = calls::wait_at(sem_kind, s, is_above_zero, 0, until);
-        if (r != 0 && !calls::back_off::go_on(r, deadline))
+        if (r != 0 && !calls::wait_pauses::go_on(r, deadline))
             return r;
     }
     errno = errno_before;

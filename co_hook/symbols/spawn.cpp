@@ -7,11 +7,12 @@
 //   posix_spawn   until its exec the child runs on our memory: where libc's own code leads to hooks
 //                 (a -static program) they must be native and note nothing
 //   popen         does the same, and brings a descriptor that no hooked call made
+#include "co_hook/symbols/spawn.h"
+
 #include "co_hook/calls/fd_state.h"
 #include "co_hook/symbols/hook.h"
 
 #include <cstdio>
-#include <spawn.h>
 #include <unistd.h>
 
 // libc's functions by the names that nobody interposes. Those of posix_spawn are not exported by
@@ -54,6 +55,11 @@ pid_t hook_fork() { return native_fork(); }
     }
 CORUN_SPAWN(posix_spawn)
 CORUN_SPAWN(posix_spawnp)
+
+int spawn(pid_t *pid, const char *path, const posix_spawnattr_t *attributes, char *const *arguments,
+          char *const *environment) {
+    return hook_posix_spawn(pid, path, nullptr, attributes, arguments, environment);
+}
 
 CORUN_NATIVE(FILE *, popen, (const char *command, const char *mode), _IO_popen(command, mode));
 FILE *hook_popen(const char *command, const char *mode) {

@@ -7,9 +7,14 @@
 #include "co_hook/symbols/helper_call.h"
 #include "co_hook/symbols/stdio_stream.h"
 
+#include <fcntl.h>
+
 extern "C" {
 FILE *_IO_fopen(const char *, const char *);
 int _IO_fclose(FILE *);
+int _IO_fflush(FILE *);
+int _IO_file_close_it(FILE *);
+FILE *_IO_file_fopen(FILE *, const char *, const char *, int);
 off64_t _IO_seekoff(FILE *, off64_t, int, int);
 }
 
@@ -97,10 +102,41 @@ int flush_before_close(FILE *stream) {
     return error;
 }
 
+namespace {
+// As libc's: the new file comes to the number of the old one.
+FILE *reopen_without_libc(const char *path, const char *mode, FILE *stream) {
+    constexpr int keep_descriptor = 32;
+    int fd = fileno_unlocked(stream);
+    char self[32] = "/proc/self/fd/";
+    if (!path) {
+        put_decimal(self + strlen(self), 16, static_cast<unsigned>(fd));
+        path = self;
+    }
+    _IO_fflush(stream);
+    stream->_flags2 |= keep_descriptor;
+    _IO_file_close_it(stream);
+    FILE *again = _IO_file_fopen(stream, path, mode, 1);
+    stream->_flags2 &= ~keep_descriptor;
+    if (!again) {
+        sys::close(fd);
+        return nullptr;
+    }
+    again->_mode = 0;
+    int now = fileno_unlocked(again);
+    if (fd >= 0 && now != fd) {
+        long cloexec = sys::call(SYS_fcntl, now, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0;
+        sys::call(SYS_dup3, now, fd, cloexec);
+        sys::close(now);
+        again->_fileno = fd;
+    }
+    return again;
+}
+} // namespace
+
 // Everybody who waits for the old file is told; what the number means now is learnt anew.
 #define CORUN_FREOPEN(name)                                                                        \
     CORUN_NATIVE(FILE *, name, (const char *path, const char *mode, FILE *stream),                 \
-                 ((void)path, (void)mode, (void)stream, errno = ENOSYS, nullptr));                 \
+                 reopen_without_libc(path, mode, stream));                                         \
     FILE *hook_##name(const char *path, const char *mode, FILE *stream) {                          \
         int fd = fileno_unlocked(stream);                                                          \
         flush_before_close(stream);                                                                \

@@ -11,6 +11,7 @@ extern "C" {
 void _IO_doallocbuf(FILE *);
 void _IO_free_backup_area(FILE *) noexcept;
 int _IO_switch_to_get_mode(FILE *);
+int _IO_file_overflow(FILE *, int);
 }
 
 namespace corun::symbols {
@@ -67,13 +68,13 @@ void leave_backup(FILE *f) {
 
 // What getc_unlocked, putc_unlocked and their kin call, which are macros, when the buffer has come to
 // its end. Weak: in a -static program libc's own, which is always there, is not in our way.
-#define CORUN_WEAK(name) __attribute__((weak)) decltype(hook_##name) hook_##name
 CORUN_NATIVE(int, __uflow, (FILE * stream), ((void)stream, EOF));
 CORUN_NATIVE(int, __underflow, (FILE * stream), ((void)stream, EOF));
-CORUN_NATIVE(int, __overflow, (FILE * stream, int c), ((void)stream, (void)c, EOF));
-CORUN_WEAK(__uflow);
-CORUN_WEAK(__underflow);
-CORUN_WEAK(__overflow);
+CORUN_NATIVE(int, __overflow, (FILE * stream, int c),
+             stream->_mode > 0 ? EOF : _IO_file_overflow(stream, c));
+CORUN_WEAK_HOOK(__uflow);
+CORUN_WEAK_HOOK(__underflow);
+CORUN_WEAK_HOOK(__overflow);
 
 bool is_ours(FILE *stream) { return hooks_are_on(stdio_family) && is_file_stream(stream); }
 

@@ -24,6 +24,9 @@ CORUN_NATIVE(void, __vsyslog_chk, (int priority, int flag, const char *format, v
 CORUN_NATIVE(void, openlog, (const char *ident, int option, int facility),
              ((void)ident, (void)option, (void)facility));
 CORUN_NATIVE(void, closelog, (), (void)0);
+CORUN_WEAK_HOOK(__vsyslog_chk);
+CORUN_WEAK_HOOK(openlog);
+CORUN_WEAK_HOOK(closelog);
 
 namespace {
 
@@ -103,6 +106,7 @@ void hook___vsyslog_chk(int priority, int flag, const char *format, va_list list
 }
 
 CORUN_EXPORTED void hook_syslog(int priority, const char *format, ...) __asm__("syslog");
+CORUN_WEAK_HOOK(syslog);
 void hook_syslog(int priority, const char *format, ...) {
     va_list list;
     va_start(list, format);
@@ -111,6 +115,7 @@ void hook_syslog(int priority, const char *format, ...) {
 }
 CORUN_EXPORTED void hook___syslog_chk(int priority, int flag, const char *format,
                                       ...) __asm__("__syslog_chk");
+CORUN_WEAK_HOOK(__syslog_chk);
 void hook___syslog_chk(int priority, int flag, const char *format, ...) {
     va_list list;
     va_start(list, format);

@@ -3,6 +3,7 @@
 
 #include "co_hook/calls/transfer.h"
 #include "co_hook/symbols/hook.h"
+#include "co_hook/symbols/static_names.h"
 
 #include "co_routine/base/check.h"
 
@@ -61,6 +62,7 @@ namespace corun::symbols {
     X(syslog_table)                                                                                \
     X(temporary_table)                                                                             \
     X(users_table)                                                                                 \
+    X(users_locked_table)                                                                          \
     X(vfork_table)                                                                                 \
     X(xattr_table)
 
@@ -79,10 +81,13 @@ bool said;
 // What the program's own references lead to, at the same time as libc's functions are found.
 void resolve(const hook_entry &e) {
     ++name_count;
-    if (e.native)
-        if (void *next = dlsym(RTLD_NEXT, e.name))
-            if (next != e.ours)
-                __atomic_store_n(e.native, next, __ATOMIC_RELEASE);
+    if (e.native) {
+        void *next = dlsym(RTLD_NEXT, e.name);
+        if (!next)
+            next = static_native(e.name);
+        if (next && next != e.ours)
+            __atomic_store_n(e.native, next, __ATOMIC_RELEASE);
+    }
     void *found = dlsym(RTLD_DEFAULT, e.name);
     if (!found || found == e.ours || is_stand_in(found))
         return; // not found: a -static program
@@ -115,6 +120,10 @@ void check_hooks_once() {
         warn("hooks are NOT in effect for %u of %u names (first: %s): these calls block the whole "
              "thread. Put libcorun before libc on the link line, or first in LD_PRELOAD.",
              lost_count, name_count, first_lost);
+    if (lacks_static_names())
+        warn(
+            "a -static program: some of libc's functions are missing (pthread_join, opendir, ...). "
+            "Link it with -Wl,-u,co_static.");
     if (debug_flags() & CO_DEBUG_HOOKS)
         report_on_stderr();
 }

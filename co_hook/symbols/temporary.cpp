@@ -80,10 +80,10 @@ int noted(int fd, int flags) {
         static constexpr wait_kind kind{#name, false, nullptr};                                    \
         if (!hooks_are_on(family))                                                                 \
             return noted(native_##name arguments, flags);                                          \
-        return noted(to_libc<int>(under_new_name(                                                  \
-                         kind, text, [=](char *t) { return native_##name of_text; },               \
-                         close_late_result)),                                               \
-                     flags);                                                                       \
+        return noted(                                                                              \
+            to_libc<int>(under_new_name(                                                           \
+                kind, text, [=](char *t) { return native_##name of_text; }, close_late_result)),   \
+            flags);                                                                                \
     }
 #define CORUN_MKSTEMP(name) CORUN_TEMPORARY(name, (char *text), (text), (t), 0, 0)
 #define CORUN_MKOSTEMP(name)                                                                       \

@@ -99,10 +99,12 @@ int wake_cond(pthread_cond_t *cond, int n, int (*native)(pthread_cond_t *));
 // Our functions by pointers, for C11's where libc's cannot be found (-static).
 struct mutex_functions {
     int (*lock)(pthread_mutex_t *), (*trylock)(pthread_mutex_t *), (*unlock)(pthread_mutex_t *);
+    int (*timedlock)(pthread_mutex_t *, const timespec *);
 };
 struct cond_functions {
     int (*signal)(pthread_cond_t *), (*broadcast)(pthread_cond_t *);
     int (*wait)(pthread_cond_t *, pthread_mutex_t *);
+    int (*timedwait)(pthread_cond_t *, pthread_mutex_t *, const timespec *);
 };
 extern const mutex_functions hooked_mutex;
 extern const cond_functions hooked_cond;

@@ -44,6 +44,7 @@ template <class R> R not_found() {
 
 #define CORUN_LOCKED(result, name, parameters, arguments)                                          \
     CORUN_NATIVE(result, name, parameters, not_found<result>());                                   \
+    CORUN_WEAK_HOOK(name);                                                                         \
     result hook_##name parameters {                                                                \
         without_hooks scope;                                                                       \
         return native_##name arguments;                                                            \
@@ -74,13 +75,13 @@ template <class R> R not_found() {
 // The parameters' names in the first argument list of the fallbacks are not used.
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-CORUN_LOCKED(passwd *, getpwnam, (const char *name), (name))
-CORUN_LOCKED(passwd *, getpwuid, (uid_t id), (id))
+CORUN_LOCKED_AS(passwd, getpwnam, (const char *name), (name), (name, CORUN_ROOM))
+CORUN_LOCKED_AS(passwd, getpwuid, (uid_t id), (id), (id, CORUN_ROOM))
 CORUN_LOCKED_LIST(setpwent, getpwent, endpwent, passwd)
-CORUN_LOCKED(group *, getgrnam, (const char *name), (name))
-CORUN_LOCKED(group *, getgrgid, (gid_t id), (id))
+CORUN_LOCKED_AS(group, getgrnam, (const char *name), (name), (name, CORUN_ROOM))
+CORUN_LOCKED_AS(group, getgrgid, (gid_t id), (id), (id, CORUN_ROOM))
 CORUN_LOCKED_LIST(setgrent, getgrent, endgrent, group)
-CORUN_LOCKED(spwd *, getspnam, (const char *name), (name))
+CORUN_LOCKED_AS(spwd, getspnam, (const char *name), (name), (name, CORUN_ROOM))
 CORUN_LOCKED_LIST(setspent, getspent, endspent, spwd)
 CORUN_LOCKED_AS(netent, getnetbyname, (const char *name), (name), (name, CORUN_ROOM, &e))
 CORUN_LOCKED_AS(netent, getnetbyaddr, (uint32_t net, int type), (net, type),

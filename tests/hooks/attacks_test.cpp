@@ -2,6 +2,7 @@
 // What hostile programs have found, each as the smallest program that shows it.
 #include "tests/hooks/both.h"
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <pwd.h>
@@ -92,4 +93,27 @@ TEST(Attacks, SigsuspendWithoutAMask) {
         const sigset_t *volatile none = nullptr;
         s.says("sigsuspend", sigsuspend(none));
     });
+}
+
+TEST(Attacks, AReleasedJoinerLeavesNoDescriptor) {
+    int before = dup(0);
+    close(before);
+    std::atomic<bool> end{false};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i) {
+        threads.emplace_back([&] {
+            while (!end)
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        });
+        pthread_t thread = threads.back().native_handle();
+        stCoRoutine_t *co = go([thread] { pthread_join(thread, nullptr); });
+        go([co] { co_release(co); }); // by then it waits
+        co_run();
+    }
+    int after = dup(0);
+    close(after);
+    end = true;
+    for (std::thread &t : threads)
+        t.join();
+    EXPECT_EQ(before, after);
 }

@@ -132,12 +132,14 @@ inline void local_poll(side &s, object &o, dice &d) {
     fd_set in, out;
     FD_ZERO(&in);
     FD_ZERO(&out);
-    FD_SET(o.in, &in);
-    FD_SET(o.out, &out);
+    if (o.in >= 0)
+        FD_SET(o.in, &in);
+    if (o.out >= 0)
+        FD_SET(o.out, &out);
     timeval none{0, d.one_in(8) ? -1 : 0};
     s.says("select", select(std::max(o.in, o.out) + 1, &in, &out, nullptr, &none));
-    s.says("  in", FD_ISSET(o.in, &in) ? 1 : 0);
-    s.says("  out", FD_ISSET(o.out, &out) ? 1 : 0);
+    s.says("  in", o.in >= 0 && FD_ISSET(o.in, &in) ? 1 : 0);
+    s.says("  out", o.out >= 0 && FD_ISSET(o.out, &out) ? 1 : 0);
 }
 
 // A wait that ends by its time.

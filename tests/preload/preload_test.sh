@@ -75,7 +75,7 @@ $CXX $flags -shared "$scratch/body.o" -o "$scratch/libbody.so"
 $CXX $flags "$scratch/main.o" "$scratch/libbody.so" "$a" -o "$scratch/plugin" -Wl,-rpath,"$scratch" \
     -ldl -pthread
 check 'calls from a shared library, hooks in the program' hooked "$scratch/plugin"
-if $CXX $flags $fortified -w -static "$scratch/direct.cpp" "$a" -o "$scratch/static" -pthread \
+if $CXX $flags $fortified -w -static "$scratch/direct.cpp" "$a" -Wl,-u,co_static -o "$scratch/static" -pthread \
     2>"$scratch/static.log"; then
     check 'a -static program' hooked "$scratch/static"
 else
@@ -84,15 +84,28 @@ else
     status=1
 fi
 
-# contract 30: beside other allocators, in either order
+# contract 30: beside other allocators, in either order; static_program.cpp calls a hundred functions
+cxx20="$CXX $flags -O1 -w -std=c++20 -Ico_routine -Ico_hook tests/preload/static_program.cpp"
+$cxx20 "$a" -o "$scratch/many" -ldl -pthread
+$cxx20 "$so" -Wl,-rpath,"$scratch" -o "$scratch/many-shared" -pthread
 for library in libjemalloc.so.2 libtcmalloc_minimal.so.4 libtcmalloc.so.4; do
     file=$(${CC:-cc} $flags -print-file-name=$library)
     if [ ! -e "$file" ]; then
         echo "skip - preloaded beside $library: not installed"
         continue
     fi
+    $CXX $flags $fortified -w "$scratch/direct.cpp" "$a" -o "$scratch/with-$library" \
+        -Wl,--no-as-needed "$file" -ldl -pthread
     check "preloaded before $library" hooked env LD_PRELOAD="$so:$file" "$scratch/plain"
     check "preloaded behind $library" hooked env LD_PRELOAD="$file:$so" "$scratch/plain"
+    check "many functions beside $library" '0 wrong' env LD_PRELOAD="$file" "$scratch/many"
+    check "many functions before $library" '0 wrong' env LD_PRELOAD="$so:$file" \
+        "$scratch/many-shared"
+    check "many functions behind $library" '0 wrong' env LD_PRELOAD="$file:$so" \
+        "$scratch/many-shared"
+    check "the archive, $library preloaded" hooked env LD_PRELOAD="$file" "$scratch/archive"
+    check "the archive, linked with $library" hooked env LD_LIBRARY_PATH="$(dirname "$file")" \
+        "$scratch/with-$library"
 done
 
 # Ordinary programs, untouched by it. Those of the machine are of its own architecture.
