@@ -21,7 +21,7 @@ off64_t _IO_seekoff(FILE *, off64_t, int, int);
 namespace corun::symbols {
 namespace {
 
-constexpr unsigned family = stdio_family;
+constexpr unsigned family = CO_HOOK_STDIO;
 constexpr wait_kind fopen_kind{"fopen", false, nullptr};
 
 using open_function = FILE *(*)(const char *, const char *);

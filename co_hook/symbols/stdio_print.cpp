@@ -14,7 +14,7 @@ int __vfprintf_internal(FILE *, const char *, va_list, unsigned) __attribute__((
 namespace corun::symbols {
 namespace {
 
-constexpr unsigned family = stdio_family;
+constexpr unsigned family = CO_HOOK_STDIO;
 constexpr size_t short_text = 512;
 
 int without_libc(FILE *stream, const char *format, va_list list) {

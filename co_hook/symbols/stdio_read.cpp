@@ -17,7 +17,7 @@ size_t _IO_fread(void *, size_t, size_t, FILE *);
 namespace corun::symbols {
 namespace {
 
-constexpr unsigned family = stdio_family;
+constexpr unsigned family = CO_HOOK_STDIO;
 constexpr int error_seen = 0x20;
 
 int get_char(FILE *stream, int (*native)(FILE *)) {

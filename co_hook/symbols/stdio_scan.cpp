@@ -15,7 +15,7 @@ int _IO_fclose(FILE *);
 namespace corun::symbols {
 namespace {
 
-constexpr unsigned family = stdio_family;
+constexpr unsigned family = CO_HOOK_STDIO;
 
 int without_libc(FILE *stream, const char *format, va_list list) {
     if (_IO_vfscanf)

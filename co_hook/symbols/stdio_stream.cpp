@@ -76,7 +76,7 @@ CORUN_WEAK_HOOK(__uflow);
 CORUN_WEAK_HOOK(__underflow);
 CORUN_WEAK_HOOK(__overflow);
 
-bool is_ours(FILE *stream) { return hooks_are_on(stdio_family) && is_file_stream(stream); }
+bool is_ours(FILE *stream) { return hooks_are_on(CO_HOOK_STDIO) && is_file_stream(stream); }
 
 stream_io::stream_io(FILE *stream, int orientation) : f_(stream), lock_(stream) {
     if (!is_ours(stream))
@@ -384,7 +384,7 @@ int hook___overflow(FILE *stream, int c) {
 
 namespace {
 
-constexpr unsigned family = stdio_family;
+constexpr unsigned family = CO_HOOK_STDIO;
 const hook_entry entries[] = {
     CORUN_ENTRY(__uflow, E),
     CORUN_ENTRY(__underflow, E),

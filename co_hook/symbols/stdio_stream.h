@@ -26,8 +26,6 @@
 
 namespace corun::symbols {
 
-inline constexpr unsigned stdio_family = CO_HOOK_STDIO;
-
 class stream_io {
   public:
     // orientation: -1 bytes, 1 wide characters, 0 neither. Streams of the other kind stay native.

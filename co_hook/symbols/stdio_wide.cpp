@@ -11,7 +11,7 @@ extern "C" [[noreturn]] void __chk_fail();
 namespace corun::symbols {
 namespace {
 
-constexpr unsigned family = stdio_family;
+constexpr unsigned family = CO_HOOK_STDIO;
 enum : int {
     flag_unbuffered = 0x2,
     error_seen = 0x20,

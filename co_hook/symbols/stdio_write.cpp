@@ -21,7 +21,7 @@ extern FILE *_IO_list_all;
 namespace corun::symbols {
 namespace {
 
-constexpr unsigned family = stdio_family;
+constexpr unsigned family = CO_HOOK_STDIO;
 
 int put_char(int c, FILE *stream, int (*native)(int, FILE *)) {
     stream_io io(stream);
