@@ -63,7 +63,7 @@ lib_src   := $(filter-out $(launcher), $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.
              $(filter %.cpp %.S,$(call find,co_routine co_hook)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
-man_links  = $(shell sed -n 's/^\.BI* "\{0,1\}[^"(]*[ *]\(co[a-z]*_[a-z_0-9]*\)(.*/\1/p' man/co_routine.3 | sort -u)
+man_names := s/^\.BI* "\{0,1\}[^"(]*[ *]\(co[a-z]*_[a-z_0-9]*\)(.*/\1/p
 
 test_src  := $(filter %_test.cpp %_test.c %_test.S,$(call find,$(wildcard tests/*/)))
 suites    := $(sort $(foreach f,$(test_src),$(word 2,$(subst /, ,$f))))
@@ -257,7 +257,8 @@ install: all                                   ## to $(DESTDIR)$(PREFIX)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' corun.pc.in \
 	    > $(libdest)/pkgconfig/corun.pc
 	$(foreach m,$(manpages),install -m 644 $m $(dest)/share/man/man$(subst .,,$(suffix $m));)
-	@for f in $(man_links); do echo '.so man3/co_routine.3' > $(dest)/share/man/man3/$$f.3; done
+	@for page in co_hook co_routine; do for f in $$(sed -n '$(man_names)' man/$$page.3); do \
+	    echo ".so man3/$$page.3" > $(dest)/share/man/man3/$$f.3; done; done
 	$(if $(launcher),install -d $(dest)/bin && install -m 755 $(B)/corun $(dest)/bin)
 	@$(if $(DESTDIR),:,[ "$$(id -u)" = 0 ] && ldconfig || echo 'now run ldconfig, or set LD_LIBRARY_PATH=$(libdest)')
 
@@ -265,7 +266,7 @@ uninstall:                                     ## what install put there, nothin
 	rm -f $(addprefix $(dest)/include/corun/,$(notdir $(headers))) \
 	    $(addprefix $(libdest)/,libcorun.a libcorun.so.1 libcorun.so pkgconfig/corun.pc) \
 	    $(foreach m,$(manpages),$(dest)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m)) \
-	    $(man_links:%=$(dest)/share/man/man3/%.3) \
+	    $$(sed -n '$(man_names)' man/co_hook.3 man/co_routine.3 | sed 's|.*|$(dest)/share/man/man3/&.3|') \
 	    $(if $(launcher),$(dest)/bin/corun)
 	-rmdir $(dest)/include/corun
 

@@ -84,19 +84,23 @@ run() { # debug words, arguments...
 
 run blocked pk
 verdict 'a call of the kernel: who, which call, where' \
-    "[ \$code = 0 ] && has \"^corun: coroutine 'worker-k' \\(#2\\) keeps the loop of thread [0-9]+ from turning, for [0-9]+ ms so far: in system call [0-9]+ \" && has '#0 .*clock_nanosleep' && has '#[1-9] .*wait_in_kernel'"
+    "[ \$code = 0 ] && has \"^corun: coroutine 'worker-k' \\(#2\\) keeps the loop of thread [0-9]+ from turning, for [0-9]+ ms so far: in system call [0-9]+ \" && has '#[0-9] .*clock_nanosleep' && has '#[1-9] .*wait_in_kernel'"
 verdict 'and for how long, when it ended' \
     "has \"^corun: coroutine 'worker-k' \\(#2\\) kept the loop of thread [0-9]+ from turning for (4[0-9][0-9]|[5-9][0-9][0-9]) ms\""
 verdict 'who only waits is not named' '! has worker-p'
 
 run blocked:100 c
-verdict 'one that computes answers with a backtrace' \
-    "has \"'worker-c' .* so far: computing\" && has '#[0-9] .*compute_for' && has \"'worker-c' .* kept the loop\""
+if has 'backtraces need libunwind'; then # by frame pointers alone no way leads out of the vDSO
+    echo 'skip - one that computes answers with a backtrace: no libunwind of this architecture'
+else
+    verdict 'one that computes answers with a backtrace' \
+        "has \"'worker-c' .* so far: computing\" && has '#[0-9] .*compute_for' && has \"'worker-c' .* kept the loop\""
+fi
 run blocked:100 c u
 verdict 'SIGURG of a program that handles it is left alone' \
     "[ \$code = 0 ] && has \"'worker-c' .* so far: computing .*SIGURG\" && has \"'worker-c' .* kept the loop\""
 run blocked:2000 kc
-verdict 'what is shorter than the limit is not named' '[ ! -s "$scratch/out" ]'
+verdict 'what is shorter than the limit is not named' '! grep -v "backtraces need libunwind" "$scratch/out"'
 run '' kc
 verdict 'without the word nothing is said' '[ ! -s "$scratch/out" ]'
 run blocked:100 ssssss
