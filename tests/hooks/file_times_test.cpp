@@ -91,7 +91,9 @@ TEST(HooksAgainstTheKernel, ExtendedAttributes) {
         s.says("fremove", fremovexattr(fd, "user.other"));
         s.says("remove again", fremovexattr(fd, "user.other"));
         s.says("bad fd", fgetxattr(-1, name, text, sizeof text));
+#if !defined(__SANITIZE_ADDRESS__) // which reads the name itself
         s.says("bad address", fgetxattr(fd, bad_address(), text, sizeof text));
+#endif
         close(fd);
         unlink(a.c_str()), unlink(l.c_str());
     });
