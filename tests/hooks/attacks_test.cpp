@@ -91,8 +91,8 @@ TEST(Attacks, TwoCoroutinesAskForAUserThatIsNotThere) {
 
 TEST(Attacks, SigsuspendWithoutAMask) {
     expect_same([](side &s) {
-        const sigset_t *volatile none = nullptr;
-        s.says("sigsuspend", sigsuspend(none));
+        int (*volatile unchecked)(const sigset_t *) = sigsuspend; // it is declared as never null
+        s.says("sigsuspend", unchecked(nullptr));
     });
 }
 
