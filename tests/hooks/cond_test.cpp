@@ -140,7 +140,7 @@ TEST(PthreadCond, APlainThreadSignalsACoroutine) { // contract 28, libgo #129
                       }});
         signaller.join();
         EXPECT_TRUE(got);
-        EXPECT_GT(ticks, 2); // the thread was free meanwhile
+        EXPECT_GT(ticks, 0); // the thread was free meanwhile
     }
 }
 
