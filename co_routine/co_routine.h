@@ -179,7 +179,8 @@ void co_eventloop(stCoEpoll_t *ctx, pfn_co_eventloop_t pfn, void *arg);
 /* The calling thread's loop, made if need be. NULL with errno when it cannot be made. */
 stCoEpoll_t *co_get_epoll_ct(void);
 
-/* [waits] poll(2) for coroutines: same arguments, same results, -1 with errno. ctx: as above. */
+/* [waits] poll(2) for coroutines: same arguments, same results, -1 with errno; POLLNVAL for a
+ * descriptor that a hooked call closes meanwhile. ctx: as above. */
 int co_poll(stCoEpoll_t *ctx, struct pollfd fds[], nfds_t nfds, int timeout_ms);
 
 /* ---- Coroutine-local values ------------------------------------------------------------------ */

@@ -34,9 +34,10 @@ int park(const wait_kind &kind, wait_subject subject, int64_t deadline_ns) {
     co->waiting = nullptr;
     if (co->timer_index != no_timer)
         l->timers.remove(co);
-    if (co->take(flag_timed_out))
-        return -ETIMEDOUT;
-    return must_leave_waits(co) ? -ECANCELED : 0;
+    bool timed_out = co->take(flag_timed_out);
+    if (must_leave_waits(co)) // also when the time was over just before: nothing more is tried
+        return -ECANCELED;
+    return timed_out ? -ETIMEDOUT : 0;
 }
 
 void unpark(coroutine *co) {

@@ -1,21 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # CORUN_DEBUG=blocked: who keeps the loop from turning is named while it lasts and when it ended.
-set -u
-cd "${SRC_DIR:-.}" || exit 1
-B=$(readlink -f "${BUILD_DIR:-build/x86_64}") CC=${CC:-cc} flags="${ARCHFLAGS:-}"
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-status=0
-verdict() { # what, condition
-    if eval "$2"; then
-        echo "ok - $1"
-    else
-        head -40 "$scratch/out"
-        echo "not ok - $1"
-        status=1
-    fi
-}
+. "${SRC_DIR:-.}/tests/hooks/lib.sh"
 has() { grep -qE "$1" "$scratch/out"; }
 
 # Native calls (raw system calls: nothing will ever hook those here) that last a known time.

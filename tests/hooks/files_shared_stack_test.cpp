@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contract 37 for files: two coroutines on one shared stack, while helpers read and write what their
 // arguments point to.
-#include "tests/hooks/both.h"
+#include "tests/hooks/canaries.h"
 
 #include <alloca.h>
 #include <dirent.h>
@@ -11,45 +11,6 @@
 #include <sys/statfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-namespace {
-
-template <class Body> __attribute__((noinline)) bool with_canaries(unsigned seed, Body body) {
-    volatile unsigned canary[2048];
-    for (unsigned i = 0; i < 2048; ++i)
-        canary[i] = seed * 2654435761U + i;
-    body();
-    for (unsigned i = 0; i < 2048; ++i)
-        if (canary[i] != seed * 2654435761U + i)
-            return false;
-    return true;
-}
-
-// body(k) runs in two coroutines on one stack, at different depths.
-void on_one_stack(const std::function<void(int)> &body) {
-    stShareStack_t *stack = co_alloc_sharestack(1, 512 * 1024);
-    int intact = 0;
-    stCoRoutine_t *two[2];
-    for (int k = 0; k < 2; ++k)
-        two[k] = go(
-            [&, k] {
-                for (unsigned i = 0; i < 5; ++i)
-                    intact += with_canaries(i * 2 + k, [&] {
-                        if (k == 0)
-                            body(k);
-                        else
-                            with_canaries(77 + i, [&] { body(k); });
-                    });
-            },
-            stack);
-    co_run();
-    EXPECT_EQ(10, intact);
-    for (stCoRoutine_t *co : two)
-        co_release(co);
-    EXPECT_EQ(0, co_release_sharestack(stack));
-}
-
-} // namespace
 
 TEST(SharedStackHooks, FilesFromAndIntoTheStack) {
     char directory[] = "/var/tmp/corun-canary-XXXXXX";

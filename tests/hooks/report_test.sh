@@ -2,21 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # co_hook_report for each way of linking: what leads to corun, what elsewhere, what is not covered;
 # also of an object that was dlopen'ed. CORUN_DEBUG=hooks prints it. Contract 32.
-set -u
-cd "${SRC_DIR:-.}" || exit 1
-B=$(readlink -f "${BUILD_DIR:-build/x86_64}") CC=${CC:-cc} flags="${ARCHFLAGS:-}"
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-status=0
-verdict() { # what, condition
-    if eval "$2"; then
-        echo "ok - $1"
-    else
-        head -40 "$scratch/out"
-        echo "not ok - $1"
-        status=1
-    fi
-}
+. "${SRC_DIR:-.}/tests/hooks/lib.sh"
 run() { timeout 20 "$@" >"$scratch/out" 2>&1; }
 has() { grep -qE "$1" "$scratch/out"; }
 
