@@ -59,7 +59,8 @@ find      = $(sort $(shell find $1 -type f 2>/dev/null))
 to_obj    = $(addprefix $(B)/obj/,$(addsuffix .o,$(basename $1)))
 
 launcher  := $(wildcard co_hook/corun.cpp)
-lib_src   := $(filter-out $(launcher), $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.cpp co_ctx/$(ARCH)/*.S) \
+# co_hook/waist is libcorun_waist.so's alone.
+lib_src   := $(filter-out $(launcher) co_hook/waist/%, $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.cpp co_ctx/$(ARCH)/*.S) \
              $(filter %.cpp %.S,$(call find,co_routine co_hook)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
