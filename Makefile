@@ -149,6 +149,11 @@ $(B)/example/%: $(B)/obj/example/%.o $(B)/libcorun.a
 	$(call say,LD ,$@)
 	$(Q)$(if $(wildcard example/$*.c),$(CC),$(CXX)) $(ARCHFLAGS) $(MODE) -o $@ $^ $(call pkg_libs,example/$*.cpp) $(LIBS)
 
+# example/legacy_*: programs that know nothing of corun, for the launcher.
+$(B)/example/legacy_%: $(B)/obj/example/legacy_%.o
+	$(call say,LD ,$@)
+	$(Q)$(CC) $(ARCHFLAGS) $(MODE) -o $@ $^ $(LIBS)
+
 # A perf/x.cpp with an x.h beside it is a part of every program there, not a program. Boost is the
 # competitor in the switch benchmark, where it is installed.
 perf_flags := $(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/boost/context/detail/fcontext.hpp),-DHAVE_BOOST_CONTEXT)
