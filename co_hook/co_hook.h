@@ -44,7 +44,7 @@ enum co_hook_family {
 };
 
 /* The running coroutine's families; they count while its hooks are enabled. 0; EINVAL: bits that are
- * no family; EPERM: not in a coroutine; ENOMEM. Any thread, for itself. */
+ * no family; EPERM: not in a coroutine (get: 0); ENOMEM. Any thread, for itself. */
 int co_hook_set_families(unsigned families);
 unsigned co_hook_get_families(void);
 

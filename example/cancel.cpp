@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // cancel - a coroutine that waits is asked to end: its stack is unwound, destructors run, and who
 // joins it is told. One that wants to go on cleaning up asks for an error instead.
-#include "co_routine/co_routine.hpp"
+#include <co_routine.hpp>
 
 #include <cstdio>
 

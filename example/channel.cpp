@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // channel - the sieve of Eratosthenes as a row of coroutines: each holds one prime and passes on what
 // that prime does not divide. Where the row ends, a new prime has been found.
-#include "co_routine/co_routine.hpp"
+#include <co_routine.hpp>
 
 #include <cstdio>
 #include <list>

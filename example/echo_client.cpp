@@ -4,7 +4,7 @@
  *
  *     echo_client PORT [COROUTINES [LINES]]       100 coroutines, 10 lines each
  */
-#include "co_routine/co_routine.h"
+#include <co_routine.h>
 
 #include <arpa/inet.h>
 #include <stdio.h>

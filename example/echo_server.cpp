@@ -5,7 +5,7 @@
  *     echo_server [PORT [private|shared]]       PORT 0: the kernel chooses one
  * shared: the connections take turns on 16 stacks, and a waiting one keeps only the bytes it uses.
  */
-#include "co_routine/co_routine.h"
+#include <co_routine.h>
 
 #include <arpa/inet.h>
 #include <signal.h>

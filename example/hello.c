@@ -2,7 +2,7 @@
 /*
  * hello - two coroutines greet in turn: each waits 10 ms, and the other runs meanwhile.
  */
-#include "co_routine/co_routine.h"
+#include <co_routine.h>
 
 #include <stdio.h>
 

@@ -4,7 +4,7 @@
  * libco's own functions: no lock is needed, because coroutines of one thread change places only where
  * they wait.
  */
-#include "co_routine/co_routine.h"
+#include <co_routine.h>
 
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
  * shared_stack - 20,000 coroutines take turns on 4 stacks. While one waits, only the bytes it has in
  * use are kept, so each costs some hundred bytes instead of a stack of its own.
  */
-#include "co_routine/co_routine.h"
+#include <co_routine.h>
 
 #include <stdint.h>
 #include <stdio.h>

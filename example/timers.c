@@ -3,7 +3,7 @@
  * timers - a row of sleepers, woken in the order of their clocks and not of their birth; and a wait
  * with a time limit.
  */
-#include "co_routine/co_routine.h"
+#include <co_routine.h>
 
 #include <errno.h>
 #include <stdint.h>
