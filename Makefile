@@ -58,9 +58,9 @@ LIBS     := -pthread -ldl
 find      = $(sort $(shell find $1 -type f 2>/dev/null))
 to_obj    = $(addprefix $(B)/obj/,$(addsuffix .o,$(basename $1)))
 
-launcher  := $(wildcard co_hook/corun.cpp)
-# co_hook/waist is libcorun_waist.so's alone.
-lib_src   := $(filter-out $(launcher) co_hook/waist/%, $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.cpp co_ctx/$(ARCH)/*.S) \
+# co_hook/waist is libcorun_waist.so's alone, co_hook/launcher is corun's: x86_64 only.
+launcher  := $(if $(filter x86_64,$(ARCH)),$(wildcard co_hook/corun.cpp co_hook/launcher/*.cpp))
+lib_src   := $(filter-out co_hook/corun.cpp co_hook/launcher/% co_hook/waist/%, $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.cpp co_ctx/$(ARCH)/*.S) \
              $(filter %.cpp %.S,$(call find,co_routine co_hook)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
@@ -139,6 +139,13 @@ $(B)/libcorun.so: $(call to_obj,$(filter-out %/static_program.cpp,$(lib_src)))
 	$(call say,LD ,$@)
 	$(Q)$(CC) $(ARCHFLAGS) $(MODE) $(SOFLAGS) -o $@ $^ -ldl
 	$(Q)ln -sf $(@F) $@.1
+
+# The launcher knows where it will be installed; another LIBDIR makes these two anew.
+$(B)/obj/co_hook/launcher/environment.o $(B)/obj/co_hook/launcher/options.o: $(B)/obj/libdir
+$(B)/obj/co_hook/launcher/%.o $(B)/tidy/co_hook/launcher/%.ok: CXXFLAGS += -DCORUN_LIBDIR='"$(LIBDIR)"' -DCORUN_VERSION='"$(VERSION)"'
+$(B)/obj/libdir: always
+	@mkdir -p $(@D); echo '$(LIBDIR) $(VERSION)' | cmp -s - $@ || echo '$(LIBDIR) $(VERSION)' >$@
+.PHONY: always
 
 $(B)/corun: $(call to_obj,$(launcher))
 	$(call say,LD ,$@)
@@ -219,11 +226,11 @@ soak:                                          ## the stress suite and random pr
 lint: all                                      ## the laws, the headers, the format, the symbols
 	@LIBFLAGS='$(LIBFLAGS)' tests/lint/run
 
-tidy: $(patsubst %.cpp,$(B)/tidy/%.ok,$(filter %.cpp,$(lib_src)))  ## clang-tidy (a part of lint)
+tidy: $(patsubst %.cpp,$(B)/tidy/%.ok,$(filter %.cpp,$(lib_src) $(launcher)))  ## clang-tidy (a part of lint)
 
 $(B)/tidy/%.ok: %.cpp $(B)/obj/%.o .clang-tidy
 	$(call say,TIDY)
-	$(Q)clang-tidy --quiet $< -- $(filter-out -M%,$(COMMON)) $(LIBFLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	$(Q)clang-tidy --quiet $< -- $(filter-out -M%,$(COMMON)) $(LIBFLAGS) $(CXXFLAGS) 2>$@.log || { cat $@.log; exit 1; }
 	@touch $@
 
 hook-table:                                    ## co_hook/HOOKS.md, from the sources

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/launcher/text.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace corun::launcher {
+
+namespace {
+
+void say(const char *format, va_list arguments) {
+    char line[2048]; // one write, so that lines of several processes do not mix
+    int n = vsnprintf(line, sizeof line, format, arguments);
+    if (n >= 0)
+        fprintf(stderr, "corun: %s\n", line);
+}
+
+} // namespace
+
+void fail(int status, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+    exit(status);
+}
+
+void warn(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+}
+
+void *memory(size_t bytes) {
+    void *made = calloc(1, bytes == 0 ? 1 : bytes);
+    if (made == nullptr)
+        fail(exit_cannot, "out of memory");
+    return made;
+}
+
+char *text(const char *format, ...) {
+    char *made = nullptr;
+    va_list arguments;
+    va_start(arguments, format);
+    int n = vasprintf(&made, format, arguments);
+    va_end(arguments);
+    if (n < 0)
+        fail(exit_cannot, "out of memory");
+    return made;
+}
+
+char *text_of(const char *bytes, size_t length) {
+    auto *made = static_cast<char *>(memory(length + 1));
+    memcpy(made, bytes, length);
+    return made;
+}
+
+bool same(const char *a, const char *b) { return strcmp(a, b) == 0; }
+
+bool begins(const char *whole, const char *with) { return strncmp(whole, with, strlen(with)) == 0; }
+
+const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash == nullptr ? path : slash + 1;
+}
+
+char *next_part(const char **list, const char *separators) {
+    if (*list == nullptr)
+        return nullptr;
+    size_t length = strcspn(*list, separators);
+    char *part = text_of(*list, length);
+    *list = (*list)[length] == '\0' ? nullptr : *list + length + 1;
+    return part;
+}
+
+} // namespace corun::launcher
