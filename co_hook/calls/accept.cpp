@@ -23,9 +23,8 @@ struct peer_address {
 };
 
 word by_own_helper(int fd, sockaddr *address, socklen_t *length, int flags) {
-    static constexpr sys::kernel_timespec at_once{0, 0};
     pollfd ready{fd, POLLIN, 0};
-    word r = sys::ppoll(&ready, 1, &at_once, nullptr);
+    word r = sys::ppoll(&ready, 1, &sys::at_once, nullptr);
     if (r <= 0)
         return r == 0 || r == -EINTR ? -EAGAIN : r;
     peer_address peer;

@@ -222,11 +222,8 @@ int park_until(const request &q, coroutine *co, bool *cancelled) {
     for (;;) {
         if (q.regardless)
             *cancelled |= co->take(flag_cancel);
-        int64_t until = d.ns;
-        if (d.clock != CLOCK_MONOTONIC && d.ns != no_deadline) {
-            int64_t left = d.left_ns();
-            until = deadline_in(left < ns_per_s ? left : ns_per_s);
-        }
+        bool may_be_set = d.clock != CLOCK_MONOTONIC && d.ns != no_deadline;
+        int64_t until = may_be_set ? d.within(ns_per_s) : d.ns;
         int r = park(q.kind, {.object = q.address}, until);
         if (slot_of(co) & slot_woken)
             return r;
@@ -311,15 +308,13 @@ int64_t wait_deadline::left_ns() const {
     return ns > now ? ns - now : 0;
 }
 
-wait_deadline wait_pauses::next(wait_deadline whole) {
-    constexpr int64_t longest_ns = 20 * ns_per_ms;
-    int64_t pause = pause_ns_;
-    pause_ns_ = pause * 2 < longest_ns ? pause * 2 : longest_ns;
-    return whole.left_ns() <= pause ? whole : wait_deadline(deadline_in(pause));
+int64_t wait_deadline::within(int64_t pause_ns) const {
+    int64_t left = left_ns();
+    return deadline_in(left < pause_ns ? left : pause_ns);
 }
 
-bool wait_pauses::go_on(int r, wait_deadline whole) {
-    return r == -EAGAIN || (r == -ETIMEDOUT && whole.left_ns() > 0);
+bool wait_deadline::goes_on(int waited) const {
+    return waited == 0 || waited == -EAGAIN || (waited == -ETIMEDOUT && left_ns() > 0);
 }
 
 bool may_be_waited_at(const void *address) { return has_waiters(bucket_of(address)); }

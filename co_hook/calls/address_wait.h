@@ -33,23 +33,14 @@ namespace corun::calls {
 struct wait_deadline {
     int64_t ns;
     int clock;
-    wait_deadline(int64_t at_ns, int of_clock = CLOCK_MONOTONIC) : ns(at_ns), clock(of_clock) {}
+    constexpr wait_deadline(int64_t at_ns, int of_clock = CLOCK_MONOTONIC)
+        : ns(at_ns), clock(of_clock) {}
     int64_t left_ns() const; // 0: it is over; no_deadline
-};
-
-// For what another process may change without our hearing of it: waits of 1 to 20 ms.
-//
-//     while (!try_it())
-//         if (int r = wait_at(..., pauses.next(deadline)); r != 0 && !pauses.go_on(r, deadline))
-//             return r;
-class wait_pauses {
-  public:
-    wait_deadline next(wait_deadline whole); // the whole, or a pause if that is shorter
-    // After next: was it a pause that is over, or is there something new to see?
-    static bool go_on(int r, wait_deadline whole);
-
-  private:
-    int64_t pause_ns_ = ns_per_ms;
+    // When it is to be looked at again: after a pause, or at the end if that comes sooner. On the
+    // monotonic clock.
+    int64_t within(int64_t pause_ns) const;
+    // After a wait for a part of it: is there something new to see, or time left?
+    bool goes_on(int waited) const;
 };
 
 // Parks unless changed(address, argument). 0: woken (or for nothing: look again); -EAGAIN: changed

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/children.h"
 
+#include "co_hook/calls/back_off.h"
 #include "co_hook/calls/own_fd.h"
 
 #include "co_routine/base/spinlock.h"
@@ -19,7 +20,7 @@ void abandon_system(coroutine *co) {
     end_system();
 }
 
-constexpr wait_kind wait_kind_{"waitpid", false, abandon_own_fd};
+constexpr wait_kind child_kind{"waitpid", false, abandon_own_fd};
 constexpr wait_kind pidfd_kind{"waitid", true, abandon_fd_wait};
 constexpr wait_kind system_kind{"system", false, abandon_system};
 
@@ -36,8 +37,8 @@ bool is_served_by_pidfd(const target &t) {
            !(t.options & (WSTOPPED | WCONTINUED | __WNOTHREAD | __WALL | __WCLONE));
 }
 
-// Until a look may find something. 0, or -errno. *pidfd_of: the child whose pidfd was opened at the
-// last look and is to be waited on now.
+// Until a look may find something. 0, or -errno. *pidfd: was opened after the last look but one, and is
+// to be waited on now; -1: it is still to be opened.
 int wait_by_pidfd(const wait_kind &kind, const target &t, int *pidfd) {
     if (*pidfd < 0) {
         sys::word fd = sys::call(SYS_pidfd_open, static_cast<pid_t>(t.id), 0);
@@ -66,7 +67,7 @@ template <class Look> word wait_for(const wait_kind &kind, const target &t, Look
     int pidfd = -1, e = 0;
     bool by_pidfd = is_served_by_pidfd(t), by_helper = !(t.options & __WNOTHREAD);
     by_helper = by_helper && kind.abandon == abandon_own_fd;
-    back_off pause;
+    back_off pauses;
     word r;
     while ((r = look()) == would_block) {
         if (by_pidfd)
@@ -74,7 +75,7 @@ template <class Look> word wait_for(const wait_kind &kind, const target &t, Look
         else if (by_helper)
             e = wait_by_helper({kind.call, false, nullptr}, t);
         else
-            e = pause.wait(kind, no_deadline);
+            e = pauses.wait(kind, {}, no_deadline);
         if (e == -ECANCELED)
             return e;
         if (e != 0) { // the kernel is too old, or there is no descriptor or thread to be had
@@ -104,7 +105,7 @@ word wait4_as(const wait_kind &kind, pid_t pid, int *status, int options, rusage
 
 // The program's own pidfd is waited for like any descriptor of its.
 word wait_on_pidfd(int fd, siginfo_t *info, int options, rusage *use) {
-    back_off pause;
+    back_off pauses;
     for (;;) {
         info->si_pid = 0;
         word r = sys::call(SYS_waitid, P_PIDFD, fd, info, options | WNOHANG, use);
@@ -117,7 +118,7 @@ word wait_on_pidfd(int fd, siginfo_t *info, int options, rusage *use) {
             return -EAGAIN;
         int e;
         if (options & (WSTOPPED | WCONTINUED)) {
-            e = pause.wait(wait_kind_, no_deadline);
+            e = pauses.wait(child_kind, {}, no_deadline);
         } else {
             fd_saw_eagain(fd, fd_read);
             e = fd_wait(pidfd_kind, fd, fd_read, no_deadline);
@@ -157,7 +158,7 @@ void set_action(int signal, const kernel_action *now, kernel_action *former) {
 word wait4(pid_t pid, int *status, int options, rusage *use) {
     if (options & WNOHANG)
         return sys::call(SYS_wait4, pid, status, options, use);
-    return wait4_as(wait_kind_, pid, status, options, use);
+    return wait4_as(child_kind, pid, status, options, use);
 }
 
 word waitid(int type, id_t id, siginfo_t *info, int options, rusage *use) {
@@ -171,7 +172,7 @@ word waitid(int type, id_t id, siginfo_t *info, int options, rusage *use) {
     if (type == P_PGID && id == 0)
         t.id = static_cast<id_t>(sys::call(SYS_getpgid, 0));
     word found = 0;
-    word r = wait_for(wait_kind_, t, [&] {
+    word r = wait_for(child_kind, t, [&] {
         told->si_pid = 0;
         found = sys::call(SYS_waitid, type, id, told, options | WNOHANG, use);
         return found == 0 && told->si_pid == 0 ? would_block : word{1};

@@ -6,7 +6,7 @@
 //     if (...it is free...) return 0;
 //     if (!limit.valid) return EINVAL;
 //     while (!limit.is_over())
-//         ...wait_at(..., limit.at), or limit.within(pause) where it is to look again sooner...
+//         ...wait_at(..., limit.at), or limit.at.within(pause) where it is to look again sooner...
 //     return ETIMEDOUT;
 #pragma once
 
@@ -19,10 +19,6 @@ struct clock_limit {
     bool valid = true; // false: EINVAL
 
     bool is_over() const { return at.left_ns() == 0; }
-    // Until then, or for a pause if that ends sooner.
-    wait_deadline within(int64_t pause_ns) const {
-        return at.left_ns() > pause_ns ? wait_deadline(deadline_in(pause_ns)) : at;
-    }
 };
 
 // As libc reads it: nanoseconds out of range are EINVAL, a time before 1970 is over, and clocks other
@@ -31,12 +27,7 @@ template <class T> inline clock_limit limit_of(int clock, const T *at) {
     bool known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC;
     if (!known || at->tv_nsec < 0 || at->tv_nsec >= ns_per_s)
         return {wait_deadline(0), false};
-    int64_t ns;
-    if (at->tv_sec < 0)
-        ns = 0;
-    else if (__builtin_mul_overflow(static_cast<int64_t>(at->tv_sec), ns_per_s, &ns) ||
-             __builtin_add_overflow(ns, static_cast<int64_t>(at->tv_nsec), &ns))
-        ns = no_deadline;
+    int64_t ns = at->tv_sec < 0 ? 0 : saturated_ns(at->tv_sec, at->tv_nsec);
     return {wait_deadline(ns, clock), true};
 }
 

@@ -71,9 +71,8 @@ word by_helper(const wait_kind &kind, offload_kind how, long nr, const long (&ar
 // ---- Two sides -----------------------------------------------------------------------------------
 
 bool is_ready(int fd, short events) {
-    static constexpr sys::kernel_timespec at_once{0, 0};
     pollfd p{fd, events, 0};
-    return sys::ppoll(&p, 1, &at_once, nullptr) != 0;
+    return sys::ppoll(&p, 1, &sys::at_once, nullptr) != 0;
 }
 
 // One end of a copy: a descriptor that is waited for, or a file, which is not.

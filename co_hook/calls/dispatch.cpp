@@ -207,12 +207,10 @@ bool socket_multiplexer(const word (&a)[6], word *result) {
 
 bool timed_call(long nr, const word (&a)[6], word *result) {
     switch (nr) {
-    case SYS_poll: {
-        int ms = as<int>(a[2]);
-        *result = calls::poll(as<pollfd *>(a[0]), as<unsigned>(a[1]), ms < 0 ? -1 : ms * ns_per_ms,
-                              nullptr);
+    case SYS_poll:
+        *result =
+            calls::poll(as<pollfd *>(a[0]), as<unsigned>(a[1]), ms_to_ns(as<int>(a[2])), nullptr);
         return true;
-    }
     case SYS_ppoll:
         return *result = raw_ppoll(a, words_are_long), true;
     case SYS_pselect6:

@@ -28,7 +28,7 @@ word raw_epoll_wait(const word (&a)[6], int64_t ns, word mask) {
 }
 
 bool epoll_call(long nr, const word (&a)[6], word *result) {
-    int64_t ns = as<int>(a[3]) < 0 ? -1 : as<int>(a[3]) * ns_per_ms;
+    int64_t ns = ms_to_ns(as<int>(a[3]));
     switch (nr) {
     case SYS_epoll_wait:
         return *result = raw_epoll_wait(a, ns, 0), true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/epoll.h"
 
-#include "co_hook/calls/own_fd.h"
+#include "co_hook/calls/back_off.h"
 #include "co_hook/calls/signal_mask.h"
 
 #include "co_routine/loop/fd_events.h"
@@ -13,14 +13,13 @@ namespace {
 
 constexpr wait_kind epoll_kind{"epoll_wait", true, abandon_fd_wait};
 constexpr wait_kind nested_kind{"epoll_wait", false, nullptr};
-constexpr sys::kernel_timespec at_once{0, 0};
 
 // The kernel delivers what the mask lets in when there are no events; with no time to wait it would
 // not, so that is asked apart.
 word look(int fd, epoll_event *events, int most, const void *mask) {
     word r = sys::call(SYS_epoll_pwait, fd, events, most, 0, nullptr, sys::sigset_bytes);
     if (r == 0 && mask)
-        r = sys::ppoll(nullptr, 0, &at_once, mask);
+        r = sys::ppoll(nullptr, 0, &sys::at_once, mask);
     return r;
 }
 
@@ -31,7 +30,7 @@ word epoll_wait(int fd, epoll_event *events, int most, int64_t timeout_ns, const
         return sys::call(SYS_epoll_pwait, fd, events, most, 0, mask, sys::sigset_bytes);
     int64_t deadline_ns = timeout_ns < 0 ? no_deadline : deadline_in(timeout_ns);
     int64_t beat_ns = mask_lets_more_in(mask) ? mask_beat_ns : 0;
-    back_off pause;
+    back_off pauses;
     for (;;) {
         word r = look(fd, events, most, mask);
         if (r != 0) {
@@ -46,9 +45,8 @@ word epoll_wait(int fd, epoll_event *events, int most, int64_t timeout_ns, const
         if (beat_ns != 0 && deadline_ns - beat_ns > now)
             until = now + beat_ns;
         int e = fd_wait(epoll_kind, fd, fd_read, until);
-        if (e == -ELOOP ||
-            e == -EINVAL) // nested as deep as the kernel allows: ours is one too many
-            e = pause.wait(nested_kind, deadline_ns);
+        if (e == -ELOOP || e == -EINVAL) // as deep as epolls may be nested: ours is one too many
+            e = pauses.wait(nested_kind, {}, deadline_ns);
         if (e != 0 && e != -ETIMEDOUT)
             return e;
     }

@@ -167,11 +167,6 @@ void add_bits(int fd, uint32_t bits) {
         update(s, load(s), bits, 0);
 }
 
-void drop_bits(int fd, uint32_t bits) {
-    if (fd_state *s = state_of(fd))
-        update(s, load(s), 0, bits);
-}
-
 int blocking_deadline(int fd, fd_direction d, int64_t *deadline_ns) {
     *deadline_ns = no_deadline;
     fd_state *s = state_of(fd);

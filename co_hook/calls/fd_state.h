@@ -91,7 +91,6 @@ inline uint32_t known_bits(int fd) {
 }
 void unlearn(int fd); // what was learnt is wrong
 void add_bits(int fd, uint32_t bits);
-void drop_bits(int fd, uint32_t bits);
 
 // Before a wait. 1: the program made it non-blocking; 0: it blocks, *deadline_ns is when the call's
 // time is up (SO_RCVTIMEO, SO_SNDTIMEO); -EBADF.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/ipc.h"
 
-#include "co_hook/calls/own_fd.h"
+#include "co_hook/calls/back_off.h"
 #include "co_hook/calls/wait.h"
 
 #include "co_routine/base/spinlock.h"
@@ -17,14 +17,7 @@ namespace {
 
 constexpr wait_kind receive_kind{"mq_receive", true, abandon_fd_wait};
 constexpr wait_kind send_kind{"mq_send", true, abandon_fd_wait};
-constexpr sys::kernel_timespec at_once{0, 0};
 constexpr int semctl_flags = 0; // i386's SYS_semctl is the new one: no IPC_64
-
-#if defined(__i386__)
-constexpr long nr_mq_receive = SYS_mq_timedreceive_time64, nr_mq_send = SYS_mq_timedsend_time64;
-#else
-constexpr long nr_mq_receive = SYS_mq_timedreceive, nr_mq_send = SYS_mq_timedsend;
-#endif
 
 // ---- System V: who waits, so that a change made here wakes it before its pause is over
 
@@ -93,19 +86,13 @@ class sysv_wait {
         leave_list(joined_);
         joined_ = nullptr;
     }
-    int pause(int64_t deadline_ns) {
-        ns_ = ns_ < longest_ns / 2 ? 2 * ns_ : longest_ns;
-        int64_t until = deadline_in(ns_);
-        int r = park(kind_, {.fd = id_}, until < deadline_ns ? until : deadline_ns);
-        return r == -ETIMEDOUT ? 0 : r;
-    }
+    int pause(int64_t deadline_ns) { return pauses_.wait(kind_, {.fd = id_}, deadline_ns); }
 
   private:
-    static constexpr int64_t longest_ns = 20 * ns_per_ms;
     const wait_kind &kind_;
     int id_;
     coroutine *joined_ = nullptr;
-    int64_t ns_ = ns_per_ms / 2;
+    back_off pauses_;
 };
 
 // look(): the call with IPC_NOWAIT.
@@ -122,7 +109,8 @@ word sysv_call(const wait_kind &kind, int id, word would_block, int64_t deadline
             return r == -EINVAL ? -EIDRM : r;
         if (now_ns() >= deadline_ns)
             return -EAGAIN;
-        if (int e = waiter.pause(deadline_ns))
+        int e = waiter.pause(deadline_ns);
+        if (e != 0 && e != -ETIMEDOUT)
             return e;
         waiter.leave();
     }
@@ -258,7 +246,7 @@ bool first_that_waits_may_not(int id, const sembuf *operations, size_t count) {
 
 // With no time to wait the kernel changes nothing where one operation would wait.
 word semop(int id, sembuf *operations, size_t count, int64_t timeout_ns) {
-    auto look = [=] { return raw_semop(id, operations, count, &at_once); };
+    auto look = [=] { return raw_semop(id, operations, count, &sys::at_once); };
     int64_t deadline_ns = timeout_ns < 0 ? no_deadline : deadline_in(timeout_ns);
     word r = look();
     if (r == -EAGAIN && timeout_ns != 0) {
@@ -274,14 +262,14 @@ word semop(int id, sembuf *operations, size_t count, int64_t timeout_ns) {
 word mq_receive(int fd, char *message, size_t bytes, unsigned *priority,
                 const sys::kernel_timespec *deadline) {
     return queue_call(receive_kind, fd, fd_read, deadline, [=] {
-        return sys::call(nr_mq_receive, fd, message, bytes, priority, &at_once);
+        return sys::call(sys::nr_mq_timedreceive, fd, message, bytes, priority, &sys::at_once);
     });
 }
 
 word mq_send(int fd, const char *message, size_t bytes, unsigned priority,
              const sys::kernel_timespec *deadline) {
     return queue_call(send_kind, fd, fd_write, deadline, [=] {
-        return sys::call(nr_mq_send, fd, message, bytes, priority, &at_once);
+        return sys::call(sys::nr_mq_timedsend, fd, message, bytes, priority, &sys::at_once);
     });
 }
 

@@ -41,9 +41,7 @@ inline int read_kernel_time(const void *at, bool time64, int64_t *ns,
              static_cast<const time_in_words *>(at)->part};
     if (t.seconds < 0 || t.part < 0 || t.part >= parts_per_s)
         return -EINVAL;
-    if (__builtin_mul_overflow(t.seconds, ns_per_s, ns) ||
-        __builtin_add_overflow(*ns, t.part * (ns_per_s / parts_per_s), ns))
-        *ns = no_deadline;
+    *ns = saturated_ns(t.seconds, t.part * (ns_per_s / parts_per_s));
     return 0;
 }
 

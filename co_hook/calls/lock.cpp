@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/lock.h"
 
-#include "co_hook/calls/wait.h"
+#include "co_hook/calls/back_off.h"
 #include "co_routine/base/spinlock.h"
 #include "co_routine/core/native.h"
-#include "co_routine/loop/park.h"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -13,8 +12,6 @@
 
 namespace corun::calls {
 namespace {
-
-constexpr int64_t first_nap_ns = ns_per_ms, last_nap_ns = 20 * ns_per_ms;
 
 // All coroutines of the process that wait for a lock, in the order in which they came.
 constinit list_head waiting;
@@ -61,14 +58,12 @@ word wait_for_lock(const wait_kind &kind, int fd, word (*attempt)(void *), void 
     if (!co)
         return -ENOMEM;
     join_locks(co);
-    for (int64_t nap = first_nap_ns;;) {
-        int e = park(kind, {.fd = fd}, deadline_in(nap));
-        if (e == -ECANCELED) {
+    back_off pauses;
+    for (;;) {
+        if (int e = pauses.wait(kind, {.fd = fd}, no_deadline)) {
             r = e;
             break;
         }
-        if (e == -ETIMEDOUT)
-            nap = nap * 2 < last_nap_ns ? nap * 2 : last_nap_ns;
         if (!(identity_of(fd) == file)) {
             r = -EBADF;
             break;

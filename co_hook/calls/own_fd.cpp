@@ -12,8 +12,6 @@
 namespace corun::calls {
 namespace {
 
-constexpr int64_t longest_pause_ns = 20 * ns_per_ms;
-
 // In memory of the pool: the loop follows it while the coroutine's stack may be away.
 struct own_wait {
     loop_source source; // first: on_ready gets its address
@@ -60,17 +58,6 @@ void abandon_own_fd(coroutine *co) {
     if (co->wait_slot)
         end_wait(co->env, static_cast<own_wait *>(co->wait_slot));
     co->wait_slot = nullptr;
-}
-
-int back_off::wait(const wait_kind &kind, int64_t deadline_ns) {
-    co_env *env = current_env();
-    if (!env)
-        return -ENOMEM;
-    env->running->wait_slot = nullptr;
-    ns_ = ns_ < longest_pause_ns / 2 ? 2 * ns_ : longest_pause_ns;
-    int64_t until = deadline_in(ns_);
-    int r = park(kind, {}, until < deadline_ns ? until : deadline_ns);
-    return r == -ETIMEDOUT && until < deadline_ns ? 0 : r;
 }
 
 } // namespace corun::calls

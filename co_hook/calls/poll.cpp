@@ -11,12 +11,11 @@ namespace corun::calls {
 namespace {
 
 constexpr wait_kind poll_kind{"poll", false, abandon_poll_wait};
-constexpr sys::kernel_timespec at_once{0, 0};
 
 word poll_under_mask(pollfd *fds, unsigned long count, int64_t deadline_ns, const void *mask) {
     int64_t beat_ns = mask_lets_more_in(mask) ? mask_beat_ns : 0;
     for (;;) {
-        word r = sys::ppoll(fds, count, &at_once, mask);
+        word r = sys::ppoll(fds, count, &sys::at_once, mask);
         if (r != 0)
             return r;
         int64_t now = now_ns(), until = deadline_ns;
@@ -34,7 +33,7 @@ word poll_under_mask(pollfd *fds, unsigned long count, int64_t deadline_ns, cons
 
 word poll(pollfd *fds, unsigned long count, int64_t timeout_ns, const void *mask) {
     if (timeout_ns == 0)
-        return sys::ppoll(fds, count, &at_once, mask);
+        return sys::ppoll(fds, count, &sys::at_once, mask);
     int64_t deadline_ns = timeout_ns < 0 ? no_deadline : deadline_in(timeout_ns);
     if (mask)
         return poll_under_mask(fds, count, deadline_ns, mask);

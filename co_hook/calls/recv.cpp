@@ -60,9 +60,8 @@ template <class Look> word peek_all(int fd, size_t n, Look look) {
         if (r != 0 || (sys::failed(got) && got != -EAGAIN) || got == 0 ||
             got == static_cast<word>(n))
             return got;
-        static constexpr sys::kernel_timespec at_once{0, 0};
         pollfd end{fd, POLLRDHUP, 0};
-        if (sys::ppoll(&end, 1, &at_once, nullptr) != 0)
+        if (sys::ppoll(&end, 1, &sys::at_once, nullptr) != 0)
             return look(); // no more will come
         int64_t now = now_ns();
         if (now >= deadline_ns)

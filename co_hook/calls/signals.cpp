@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/signals.h"
 
+#include "co_hook/calls/back_off.h"
 #include "co_hook/calls/own_fd.h"
 #include "co_hook/calls/signal_mask.h"
 
@@ -12,14 +13,6 @@
 
 namespace corun::calls {
 namespace {
-
-constexpr sys::kernel_timespec at_once{0, 0};
-
-#if defined(__i386__)
-constexpr long nr_sigtimedwait = SYS_rt_sigtimedwait_time64;
-#else
-constexpr long nr_sigtimedwait = SYS_rt_sigtimedwait;
-#endif
 
 any_handler handlers[most_signals + 1]; // atomic
 
@@ -99,15 +92,15 @@ template <class F> void begin_handler(int signal, const void *frame, F call) {
 
 word sigtimedwait(const void *set, siginfo_t *info, int64_t timeout_ns) {
     int64_t deadline_ns = timeout_ns < 0 ? no_deadline : deadline_in(timeout_ns);
-    back_off pause;
+    back_off pauses;
     for (;;) {
-        word r = sys::call(nr_sigtimedwait, set, info, &at_once, sys::sigset_bytes);
+        word r = sys::call(sys::nr_rt_sigtimedwait, set, info, &sys::at_once, sys::sigset_bytes);
         if (r != -EAGAIN)
             return r;
         if (timeout_ns == 0 || now_ns() >= deadline_ns)
             return -EAGAIN;
         sys::word fd = open_signalfd(static_cast<const uint64_t *>(set));
-        int e = sys::failed(fd) ? pause.wait(signal_kind, deadline_ns)
+        int e = sys::failed(fd) ? pauses.wait(signal_kind, {}, deadline_ns)
                                 : wait_for_own_fd(signal_kind, static_cast<int>(fd), deadline_ns);
         if (e != 0 && e != -ETIMEDOUT)
             return e;
@@ -125,7 +118,7 @@ word wait_for_handler(const void *mask) {
     uint64_t before = handlers_ran(held_back);
     for (;;) {
         if (mask) {
-            word r = sys::ppoll(nullptr, 0, &at_once, &held_back);
+            word r = sys::ppoll(nullptr, 0, &sys::at_once, &held_back);
             if (r != 0)
                 return r;
         }

@@ -17,14 +17,6 @@ bool valid(int64_t seconds, int64_t nanoseconds) {
     return seconds >= 0 && nanoseconds >= 0 && nanoseconds < ns_per_s;
 }
 
-int64_t in_ns(int64_t seconds, int64_t nanoseconds) {
-    int64_t ns;
-    if (__builtin_mul_overflow(seconds, ns_per_s, &ns) ||
-        __builtin_add_overflow(ns, nanoseconds, &ns))
-        return no_deadline;
-    return ns;
-}
-
 word park_until(int64_t deadline_ns) {
     if (!current_env())
         return -ENOMEM;
@@ -41,7 +33,7 @@ word park_until(int64_t deadline_ns) {
 word read_clock(int clock, int64_t *now) {
     sys::kernel_timespec t{};
     word r = sys::call(sys::nr_clock_gettime, clock, &t);
-    *now = in_ns(t.tv_sec, t.tv_nsec);
+    *now = saturated_ns(t.tv_sec, t.tv_nsec);
     return r;
 }
 
@@ -63,7 +55,7 @@ word sleep_on(int clock, int64_t end_ns) {
 word sleep_ns(int64_t seconds, int64_t nanoseconds, int64_t *left_ns) {
     if (!valid(seconds, nanoseconds))
         return -EINVAL;
-    int64_t deadline_ns = deadline_in(in_ns(seconds, nanoseconds));
+    int64_t deadline_ns = deadline_in(saturated_ns(seconds, nanoseconds));
     word r = park_until(deadline_ns);
     if (r != 0 && left_ns) {
         int64_t left = deadline_ns == no_deadline ? no_deadline : deadline_ns - now_ns();
@@ -76,8 +68,7 @@ word clock_sleep(int clock, bool absolute, int64_t seconds, int64_t nanoseconds,
     bool wall = clock == CLOCK_REALTIME || clock == CLOCK_TAI || clock == CLOCK_BOOTTIME;
     if (clock != CLOCK_MONOTONIC && !wall) {
         // The kernel says whether this clock can be slept on: a look that takes no time.
-        sys::kernel_timespec at_once{0, 0};
-        word r = sys::call(sys::nr_clock_nanosleep, clock, TIMER_ABSTIME, &at_once, nullptr);
+        word r = sys::call(sys::nr_clock_nanosleep, clock, TIMER_ABSTIME, &sys::at_once, nullptr);
         if (r != 0)
             return r;
     }
@@ -85,7 +76,7 @@ word clock_sleep(int clock, bool absolute, int64_t seconds, int64_t nanoseconds,
         return -EINVAL;
     if (!absolute && (clock == CLOCK_MONOTONIC || wall))
         return sleep_ns(seconds, nanoseconds, left_ns);
-    int64_t end_ns = in_ns(seconds, nanoseconds);
+    int64_t end_ns = saturated_ns(seconds, nanoseconds);
     if (clock == CLOCK_MONOTONIC)
         return park_until(end_ns);
     if (!absolute) {

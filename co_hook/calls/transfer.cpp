@@ -57,9 +57,8 @@ bool may_block_after_poll(const transfer &t, const iovec *parts, uint32_t bits) 
 }
 
 word polled_try(const transfer &t, const iovec *parts, int count, uint32_t bits) {
-    static constexpr sys::kernel_timespec at_once{0, 0};
     pollfd ready{t.fd, static_cast<short>(t.d == fd_read ? POLLIN : POLLOUT), 0};
-    word r = sys::ppoll(&ready, 1, &at_once, nullptr);
+    word r = sys::ppoll(&ready, 1, &sys::at_once, nullptr);
     if (r <= 0)
         return r == 0 || r == -EINTR ? -EAGAIN : r;
     if (may_block_after_poll(t, parts, bits))

@@ -13,9 +13,14 @@
 //             return e > 0 ? ...the call once more... : e;
 //     }
 //
-// wait: 0 try again; ended: a datagram socket was shut down for reading, where a blocking call returns
-// at once and a non-blocking one says EAGAIN, so the call is made as it is; 1 the program made the descriptor non-blocking, so one try of the call is the
-// result, whatever the cache said; -EAGAIN the time limit of the socket is over; -ECANCELED, -EBADF.
+// wait returns
+//   0          try again
+//   1          the program made the descriptor non-blocking: one try of the call is the result,
+//              whatever the cache said
+//   ended      a datagram socket was shut down for reading. A blocking call returns at once there, a
+//              non-blocking one says EAGAIN: so the call is made as it is
+//   -EAGAIN    the time limit of the socket is over
+//   -ECANCELED, -EBADF
 #pragma once
 
 #include "co_hook/calls/calls.h"

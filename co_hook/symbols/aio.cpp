@@ -149,7 +149,6 @@ CORUN_NATIVE(int, io_getevents,
              static_cast<int>(sys::call(SYS_io_getevents, context, least, most, events, timeout)));
 int hook_io_getevents(void *context, long least, long most, io_event *events, timespec *timeout) {
     static constexpr wait_kind kind{"io_getevents", false, nullptr};
-    static constexpr sys::kernel_timespec at_once{0, 0};
     int64_t deadline;
     if (!hooks_are_on(family) || least > most || most <= 0)
         return native_io_getevents(context, least, most, events, timeout);
@@ -158,8 +157,8 @@ int hook_io_getevents(void *context, long least, long most, io_event *events, ti
     long got = 0;
     word r = look_again(kind, deadline, [&]() -> word {
         char *next = reinterpret_cast<char *>(events) + static_cast<size_t>(got) * event_bytes;
-        word n =
-            raw_getevents(context, 0, most - got, reinterpret_cast<io_event *>(next), &at_once);
+        word n = raw_getevents(context, 0, most - got, reinterpret_cast<io_event *>(next),
+                               &sys::at_once);
         if (n < 0)
             return n;
         got += n;

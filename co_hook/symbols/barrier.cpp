@@ -15,6 +15,7 @@
 //  - An arrival stands: a coroutine released while it waits has arrived, and leaves.
 //  - On a shared barrier the wait looks again after 1 to 20 ms, for arrivals of other processes.
 #include "co_hook/calls/address_wait.h"
+#include "co_hook/calls/back_off.h"
 #include "co_hook/symbols/hook.h"
 
 #include <climits>
@@ -99,11 +100,12 @@ CO_NO_SANITIZE bool is_empty(const void *b, uintptr_t) {
 
 // 0, -ENOMEM.
 int wait_until(const wait_kind &kind, question answered, barrier_words *b, uintptr_t argument) {
-    calls::wait_pauses pauses;
+    constexpr calls::wait_deadline for_ever = no_deadline;
+    calls::back_off pauses;
     while (!answered(b, argument)) {
-        calls::wait_deadline until = b->shared ? pauses.next(no_deadline) : no_deadline;
+        calls::wait_deadline until = b->shared ? for_ever.within(pauses.next_ns()) : for_ever;
         int r = calls::wait_at_regardless(kind, b, answered, argument, until);
-        if (r != 0 && !calls::wait_pauses::go_on(r, no_deadline))
+        if (!for_ever.goes_on(r))
             return r;
     }
     return 0;

@@ -79,7 +79,7 @@ int wait_for_signal(pthread_cond_t *cond, unsigned before, const clock_limit &li
 constexpr int64_t shared_pause_ns = 5 * ns_per_ms;
 
 int wait_shared(pthread_cond_t *cond, const clock_limit &limit) {
-    int r = park(shared_kind, {.object = cond}, park_until(limit, shared_pause_ns));
+    int r = park(shared_kind, {.object = cond}, limit.at.within(shared_pause_ns));
     if (r != 0 && r != -ETIMEDOUT)
         return -r;
     return limit.is_over() ? ETIMEDOUT : 0;

@@ -14,8 +14,6 @@ namespace {
 
 constexpr unsigned family = CO_HOOK_READINESS;
 
-int64_t ms_to_ns(int ms) { return ms < 0 ? -1 : int64_t{ms} * ns_per_ms; }
-
 word raw_wait(int fd, epoll_event *events, int most, int ms, const void *mask) {
     return sys::call(SYS_epoll_pwait, fd, events, most, ms, mask, sys::sigset_bytes);
 }

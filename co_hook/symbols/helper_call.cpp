@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/symbols/helper_call.h"
 
+#include "co_hook/symbols/late_key.h"
+
 #include <new>
 
 namespace corun::symbols {
@@ -24,9 +26,6 @@ struct own_results {
     size_t buffer_bytes;
 };
 
-co_key_t results_key;
-uint32_t results_key_state; // 0: not made yet, 1: being made, 2: made
-
 void drop_results(void *value) {
     own_results *r = static_cast<own_results *>(value);
     slab_pool &slab = tls_env->slab;
@@ -35,29 +34,12 @@ void drop_results(void *value) {
     slab.release(r, sizeof *r);
 }
 
-bool have_results_key() {
-    uint32_t none = 0;
-    if (__atomic_compare_exchange_n(&results_key_state, &none, 1U, false, __ATOMIC_ACQUIRE,
-                                    __ATOMIC_ACQUIRE)) {
-        bool made = co_key_create(&results_key, drop_results) == 0;
-        __atomic_store_n(&results_key_state, made ? 2U : 0U, __ATOMIC_RELEASE);
-        return made;
-    }
-    while (none == 1) {
-        sys::call(SYS_sched_yield);
-        none = __atomic_load_n(&results_key_state, __ATOMIC_ACQUIRE);
-    }
-    return none == 2;
-}
+constinit late_key results_key{drop_results};
 
-own_results *results_or_null() {
-    if (__atomic_load_n(&results_key_state, __ATOMIC_ACQUIRE) != 2)
-        return nullptr;
-    return static_cast<own_results *>(co_key_get(results_key));
-}
+own_results *results_or_null() { return static_cast<own_results *>(results_key.get()); }
 
 own_results *results_of_running() {
-    if (!have_results_key())
+    if (!results_key.make())
         return nullptr;
     if (own_results *there = results_or_null())
         return there;
@@ -65,7 +47,7 @@ own_results *results_of_running() {
     if (!block)
         return nullptr;
     own_results *r = new (block) own_results{};
-    if (co_key_set(results_key, r) == 0)
+    if (results_key.set(r) == 0)
         return r;
     tls_env->slab.release(r, sizeof *r);
     return nullptr;

@@ -41,19 +41,15 @@ template <class T> word raw_semop_with(int id, sembuf *operations, size_t count,
     return calls::raw_semop(id, operations, count, kernel_time<T>(timeout).get());
 }
 
-#if defined(__i386__)
-constexpr long nr_mq_receive = SYS_mq_timedreceive_time64, nr_mq_send = SYS_mq_timedsend_time64;
-#else
-constexpr long nr_mq_receive = SYS_mq_timedreceive, nr_mq_send = SYS_mq_timedsend;
-#endif
-
 template <class T>
 word raw_receive(int fd, char *message, size_t bytes, unsigned *priority, const T *deadline) {
-    return sys::call(nr_mq_receive, fd, message, bytes, priority, kernel_time<T>(deadline).get());
+    return sys::call(sys::nr_mq_timedreceive, fd, message, bytes, priority,
+                     kernel_time<T>(deadline).get());
 }
 template <class T>
 word raw_send(int fd, const char *message, size_t bytes, unsigned priority, const T *deadline) {
-    return sys::call(nr_mq_send, fd, message, bytes, priority, kernel_time<T>(deadline).get());
+    return sys::call(sys::nr_mq_timedsend, fd, message, bytes, priority,
+                     kernel_time<T>(deadline).get());
 }
 template <class T>
 word receive(int fd, char *message, size_t bytes, unsigned *priority, const T *deadline) {

@@ -50,7 +50,7 @@ int open_thread(pthread_t thread) {
 
 // Until it seems to have ended or some time is up: 0; -ECANCELED, -ENOMEM. Closes fd, also when the
 // coroutine is released meanwhile.
-word wait_once(int fd, const clock_limit &limit, int64_t *pause_ns) {
+word wait_once(int fd, const clock_limit &limit, back_off *pauses) {
     if (fd >= 0) {
         int64_t left = limit.at.left_ns();
         if (limit.at.clock != CLOCK_MONOTONIC && left != no_deadline && left > ns_per_s)
@@ -61,13 +61,12 @@ word wait_once(int fd, const clock_limit &limit, int64_t *pause_ns) {
             return e == -ETIMEDOUT ? 0 : e;
     }
     // Without a descriptor; or the kernel has said so a moment before libc can see it.
-    word r = park(pause_kind, {}, park_until(limit, *pause_ns));
-    *pause_ns = longer_pause(*pause_ns);
+    word r = park(pause_kind, {}, limit.at.within(pauses->next_ns()));
     return r == -ETIMEDOUT ? 0 : r;
 }
 
 int wait_and_join(pthread_t thread, void **result, const clock_limit &limit) {
-    int64_t pause_ns = ns_per_ms / 4;
+    back_off pauses(ns_per_ms / 4);
     for (;;) {
         int fd = open_thread(thread), r = try_join(thread, result);
         if (r == ETIMEDOUT && !limit.valid)
@@ -77,7 +76,7 @@ int wait_and_join(pthread_t thread, void **result, const clock_limit &limit) {
                 sys::close(fd);
             return r;
         }
-        if (word failed = wait_once(fd, limit, &pause_ns))
+        if (word failed = wait_once(fd, limit, &pauses))
             return static_cast<int>(-failed);
     }
 }

@@ -112,18 +112,19 @@ bool may_be_taken(const void *address, uintptr_t holder) {
 constexpr int64_t first_watch_ns = ns_per_ms / 10;
 
 int wait_and_take(coroutine *co, pthread_mutex_t *m, const clock_limit &limit) {
-    int64_t pause = first_watch_ns;
+    back_off pauses(first_watch_ns);
     while (!limit.is_over()) {
         int holder = owner_of(m);
         bool watch = !calls::is_coroutine(holder);
         int r =
             calls::wait_at(mutex_kind, m, may_be_taken, watch ? 0 : static_cast<uint32_t>(holder),
-                           watch ? limit.within(pause) : limit.at);
+                           watch ? limit.at.within(pauses.next_ns()) : limit.at);
         if (take(co, m))
             return 0;
         if (r == -ENOMEM)
             return ENOMEM;
-        pause = r == 0 ? first_watch_ns : longer_pause(pause);
+        if (r == 0)
+            pauses = back_off(first_watch_ns);
     }
     return ETIMEDOUT;
 }
@@ -135,9 +136,9 @@ int wait_and_take(coroutine *co, pthread_mutex_t *m, const clock_limit &limit) {
     if (!limit.valid)
         return EINVAL;
     cancel_shield shield(co);
-    int64_t pause = ns_per_ms;
-    for (; !limit.is_over(); pause = longer_pause(pause)) {
-        if (park(trying_kind, {.object = m}, park_until(limit, pause)) == -ENOMEM)
+    back_off pauses;
+    while (!limit.is_over()) {
+        if (park(trying_kind, {.object = m}, limit.at.within(pauses.next_ns())) == -ENOMEM)
             return ENOMEM;
         r = native_pthread_mutex_trylock(m);
         if (r != EBUSY)

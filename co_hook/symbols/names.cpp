@@ -3,6 +3,7 @@
 // at once. What is only numbers is answered at once.
 #include "co_hook/symbols/helper_call.h"
 
+#include "co_hook/calls/back_off.h"
 #include "co_hook/symbols/time_types.h"
 
 #include <arpa/inet.h>
@@ -221,17 +222,9 @@ constexpr wait_kind gai_kind{"gai_suspend", false, nullptr};
 
 bool in_progress(gaicb *request) { return request && gai_error(request) == EAI_INPROGRESS; }
 
-// Parks for a while; 0, or -ECANCELED. *pause_ns grows.
-int look_later(int64_t *pause_ns, int64_t deadline_ns) {
-    int64_t until = now_ns() + *pause_ns;
-    if (*pause_ns < 20 * ns_per_ms)
-        *pause_ns *= 2;
-    int e = park(gai_kind, {}, until < deadline_ns ? until : deadline_ns);
-    return e == -ECANCELED ? e : 0;
-}
-
 int suspend(const gaicb *const list[], int count, int64_t deadline_ns) {
-    for (int64_t pause = ns_per_ms;;) {
+    calls::back_off pauses;
+    for (;;) {
         bool any = false;
         for (int i = 0; i < count; ++i) {
             if (!list[i])
@@ -244,7 +237,8 @@ int suspend(const gaicb *const list[], int count, int64_t deadline_ns) {
             return EAI_ALLDONE;
         if (now_ns() >= deadline_ns)
             return EAI_AGAIN;
-        if (int e = look_later(&pause, deadline_ns))
+        int e = pauses.wait(gai_kind, {}, deadline_ns);
+        if (e != 0 && e != -ETIMEDOUT)
             return not_made(e);
     }
 }

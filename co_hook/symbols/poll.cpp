@@ -12,8 +12,6 @@ namespace {
 
 constexpr unsigned family = CO_HOOK_READINESS;
 
-int64_t ms_to_ns(int ms) { return ms < 0 ? -1 : int64_t{ms} * ns_per_ms; }
-
 nfds_t checked(nfds_t count, size_t room) {
     if (room / sizeof(pollfd) < count)
         __chk_fail();

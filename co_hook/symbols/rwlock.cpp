@@ -139,9 +139,9 @@ int wait_and_take(coroutine *co, pthread_rwlock_t *rw, const way &how, const clo
 }
 
 int try_on(coroutine *co, pthread_rwlock_t *rw, const way &how, const clock_limit &limit) {
-    int64_t pause = ns_per_ms;
-    for (; !limit.is_over(); pause = longer_pause(pause)) {
-        if (park(trying_kind, {.object = rw}, park_until(limit, pause)) == -ENOMEM)
+    back_off pauses;
+    while (!limit.is_over()) {
+        if (park(trying_kind, {.object = rw}, limit.at.within(pauses.next_ns())) == -ENOMEM)
             return ENOMEM;
         int r = how.attempt(co, rw);
         if (r != EBUSY)

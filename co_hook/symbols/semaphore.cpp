@@ -10,7 +10,8 @@
 //  - sem_post may be called in a signal handler.
 //  - A shared or named semaphore may be posted by another process, which wakes no coroutine of ours:
 //    there the wait looks again after 1 to 20 ms.
-#include "co_hook/calls/address_wait.h"
+#include "co_hook/calls/back_off.h"
+#include "co_hook/calls/clock_limit.h"
 #include "co_hook/symbols/hook.h"
 #include "co_hook/symbols/time_types.h"
 
@@ -47,13 +48,13 @@ bool is_above_zero(const void *s, uintptr_t) {
 word wait_in_coroutine(sem_t *s, calls::wait_deadline deadline) {
     int errno_before = errno;
     bool shared = words_of(s)->shared != 0;
-    calls::wait_pauses pauses;
+    calls::back_off pauses; // for posts of other processes
     while (sem_trywait(s) != 0) {
         if (errno != EAGAIN)
             return -errno;
-        calls::wait_deadline until = shared ? pauses.next(deadline) : deadline;
+        calls::wait_deadline until = shared ? deadline.within(pauses.next_ns()) : deadline;
         int r = calls::wait_at(sem_kind, s, is_above_zero, 0, until);
-        if (r != 0 && !calls::wait_pauses::go_on(r, deadline))
+        if (!deadline.goes_on(r))
             return r;
     }
     errno = errno_before;
@@ -88,17 +89,12 @@ word raw_post(sem_t *s) {
     return 0;
 }
 
-bool is_valid(long nanoseconds) { return nanoseconds >= 0 && nanoseconds < ns_per_s; }
-
-// A time before the clock's beginning is over.
 template <class T> word wait_until(sem_t *s, int clock, const T *until) {
-    if ((clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) || !is_valid(until->tv_nsec))
-        return -EINVAL;
-    int64_t ns = until->tv_sec < 0 ? 0 : saturated_ns(until->tv_sec, until->tv_nsec);
-    return wait_in_coroutine(s, {ns, clock});
+    calls::clock_limit limit = calls::limit_of(clock, until);
+    return limit.valid ? wait_in_coroutine(s, limit.at) : -EINVAL;
 }
 template <class T> word raw_wait_until(sem_t *s, int clock, const T *until) {
-    if ((clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) || !is_valid(until->tv_nsec))
+    if (!calls::limit_of(clock, until).valid)
         return -EINVAL;
     sys::kernel_timespec t{until->tv_sec < 0 ? 0 : until->tv_sec, until->tv_nsec};
     return raw_wait(s, &t, clock);

@@ -33,12 +33,9 @@ template <class T> word raw_timed_wait(const sigset_t *set, siginfo_t *info, con
     sys::kernel_timespec t{};
     if (timeout)
         t = {timeout->tv_sec, timeout->tv_nsec};
-#if defined(__i386__)
-    constexpr long nr = SYS_rt_sigtimedwait_time64;
-#else
-    constexpr long nr = SYS_rt_sigtimedwait;
-#endif
-    return folded(sys::call(nr, set, info, timeout ? &t : nullptr, sys::sigset_bytes), info);
+    return folded(
+        sys::call(sys::nr_rt_sigtimedwait, set, info, timeout ? &t : nullptr, sys::sigset_bytes),
+        info);
 }
 
 word wait_info(const sigset_t *set, siginfo_t *info) {

@@ -2,7 +2,9 @@
 #include "co_hook/symbols/stdio_lock.h"
 
 #include "co_hook/calls/address_wait.h"
+#include "co_hook/calls/back_off.h"
 #include "co_hook/symbols/hook.h"
+#include "co_hook/symbols/late_key.h"
 #include "co_routine/base/spinlock.h"
 #include "co_routine/loop/fork_generation.h"
 
@@ -89,9 +91,6 @@ bool owner_left(const void *stream, uintptr_t former) {
 
 // ---- What a coroutine owns: a list behind a co_key, so that its end gives it up
 
-co_key_t owned_key;
-uint32_t owned_key_state; // 0: not made, 1: being made, 2: made
-
 void take_out(ownership *o) {
     bucket *b = bucket_of(o->stream);
     spin_acquire(&b->lock);
@@ -124,26 +123,9 @@ void give_up_all(void *list) {
     }
 }
 
-bool have_owned_key() {
-    uint32_t state = 0;
-    if (__atomic_compare_exchange_n(&owned_key_state, &state, 1U, false, __ATOMIC_ACQUIRE,
-                                    __ATOMIC_ACQUIRE)) {
-        bool made = co_key_create(&owned_key, give_up_all) == 0;
-        __atomic_store_n(&owned_key_state, made ? 2U : 0U, __ATOMIC_RELEASE);
-        return made;
-    }
-    while (state == 1) {
-        sys::call(SYS_sched_yield);
-        state = __atomic_load_n(&owned_key_state, __ATOMIC_ACQUIRE);
-    }
-    return state == 2;
-}
+constinit late_key owned_key{give_up_all};
 
-ownership *first_owned() {
-    return __atomic_load_n(&owned_key_state, __ATOMIC_ACQUIRE) == 2
-               ? static_cast<ownership *>(co_key_get(owned_key))
-               : nullptr;
-}
+ownership *first_owned() { return static_cast<ownership *>(owned_key.get()); }
 
 ownership *mine(const FILE *stream) {
     ownership *o = first_owned();
@@ -158,11 +140,11 @@ int become_owner(FILE *stream) {
         ++o->count;
         return 0;
     }
-    void *block = have_owned_key() ? tls_env->slab.allocate(sizeof(ownership)) : nullptr;
+    void *block = owned_key.make() ? tls_env->slab.allocate(sizeof(ownership)) : nullptr;
     if (!block)
         return -ENOMEM;
     ownership *o = new (block) ownership{nullptr, first_owned(), stream, tls_env->running, 1};
-    if (co_key_set(owned_key, o) != 0) {
+    if (owned_key.set(o) != 0) {
         tls_env->slab.release(o, sizeof *o);
         return -ENOMEM;
     }
@@ -187,7 +169,7 @@ bool end_ownership(FILE *stream, bool wholly) {
     }
     ownership *first = first_owned();
     if (first == o) {
-        co_key_set(owned_key, o->next_of_owner);
+        owned_key.set(o->next_of_owner);
     } else {
         while (first->next_of_owner != o)
             first = first->next_of_owner;
@@ -199,18 +181,11 @@ bool end_ownership(FILE *stream, bool wholly) {
     return true;
 }
 
-// A plain thread has it, and tells nobody when it leaves.
-int look_later(int64_t *pause_ns) {
-    int e = park(thread_kind, {}, deadline_in(*pause_ns));
-    if (*pause_ns < 20 * ns_per_ms)
-        *pause_ns *= 2;
-    return e == -ECANCELED ? e : 0;
-}
-
 // Libc's lock, with no other coroutine as owner. *waited: the owner's end may have woken us and nobody
 // else, so whoever does not become an owner in turn wakes the next one.
 int take_lock(FILE *stream, bool *waited) {
-    for (int64_t pause = ns_per_ms;;) {
+    calls::back_off pauses; // for a plain thread, which tells nobody when it leaves
+    for (;;) {
         coroutine *owner = owner_of(stream);
         int e;
         if (owner && owner != tls_env->running) {
@@ -220,7 +195,7 @@ int take_lock(FILE *stream, bool *waited) {
         } else if (_IO_ftrylockfile(stream) == 0) {
             return 0;
         } else {
-            e = look_later(&pause);
+            e = pauses.wait(thread_kind, {}, no_deadline);
         }
         if (e == -ECANCELED) {
             if (*waited)

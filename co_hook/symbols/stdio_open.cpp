@@ -92,7 +92,7 @@ int flush_before_close(FILE *stream) {
     stream_io io(stream, 0);
     if (!io.ours())
         return 0;
-    if (stream->_mode > 0 && stream->_flags & 0x800)
+    if (stream->_mode > 0 && stream->_flags & flag_putting)
         io.wait_until_writable();
     if (stream->_mode <= 0)
         io.flush();

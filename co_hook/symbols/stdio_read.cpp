@@ -18,7 +18,6 @@ namespace corun::symbols {
 namespace {
 
 constexpr unsigned family = CO_HOOK_STDIO;
-constexpr int error_seen = 0x20;
 
 int get_char(FILE *stream, int (*native)(FILE *)) {
     stream_io io(stream);
@@ -58,8 +57,8 @@ char *get_line(stream_io &io, char *to, size_t room, int n, FILE *stream) {
         return io.result(to);
     }
     // An error of before does not count; one that meets a line which has begun is told next time.
-    int before = stream->_flags & error_seen;
-    stream->_flags &= ~error_seen;
+    int before = stream->_flags & flag_error;
+    stream->_flags &= ~flag_error;
     size_t most = static_cast<size_t>(n) - 1;
     char *at = to;
     size_t count = take_until(io, most < room ? most : room, '\n', [&](const char *from, size_t k) {
@@ -69,7 +68,7 @@ char *get_line(stream_io &io, char *to, size_t room, int n, FILE *stream) {
     });
     if (count >= room)
         __chk_fail();
-    bool bad = (stream->_flags & error_seen) && io.error() != EAGAIN;
+    bool bad = (stream->_flags & flag_error) && io.error() != EAGAIN;
     stream->_flags |= before;
     if (count == 0 || bad || io.error() == ECANCELED)
         return io.result<char *>(nullptr);

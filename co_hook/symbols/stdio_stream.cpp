@@ -17,20 +17,6 @@ int _IO_file_overflow(FILE *, int);
 namespace corun::symbols {
 namespace {
 
-// libc's bits of _flags, unchanged since 2.1.
-enum : int {
-    flag_unbuffered = 0x2,
-    flag_no_reads = 0x4,
-    flag_no_writes = 0x8,
-    flag_eof = 0x10,
-    flag_error = 0x20,
-    flag_linked = 0x80,
-    flag_in_backup = 0x100,
-    flag_line_buffered = 0x200,
-    flag_putting = 0x800,
-    flag_appending = 0x1000,
-    flag_is_file = 0x2000,
-};
 constexpr int flag2_mapped = 1;
 constexpr long position_unknown = -1;
 constexpr size_t least_block = 128; // libc writes and reads whole blocks where they are so large

@@ -26,6 +26,21 @@
 
 namespace corun::symbols {
 
+// libc's bits of _flags, unchanged since 2.1.
+enum : int {
+    flag_unbuffered = 0x2,
+    flag_no_reads = 0x4,
+    flag_no_writes = 0x8,
+    flag_eof = 0x10,
+    flag_error = 0x20,
+    flag_linked = 0x80,
+    flag_in_backup = 0x100,
+    flag_line_buffered = 0x200,
+    flag_putting = 0x800,
+    flag_appending = 0x1000,
+    flag_is_file = 0x2000,
+};
+
 class stream_io {
   public:
     // orientation: -1 bytes, 1 wide characters, 0 neither. Streams of the other kind stay native.

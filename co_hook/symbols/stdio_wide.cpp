@@ -12,12 +12,6 @@ namespace corun::symbols {
 namespace {
 
 constexpr unsigned family = CO_HOOK_STDIO;
-enum : int {
-    flag_unbuffered = 0x2,
-    error_seen = 0x20,
-    flag_line_buffered = 0x200,
-    flag_putting = 0x800
-};
 
 // How libc's struct _IO_wide_data begins.
 struct wide_buffer {
@@ -89,8 +83,8 @@ namespace {
 wchar_t *get_line(stream_io &io, wchar_t *to, size_t room, int n, FILE *stream) {
     if (n <= 0)
         return io.result<wchar_t *>(nullptr);
-    int before = stream->_flags & error_seen;
-    stream->_flags &= ~error_seen;
+    int before = stream->_flags & flag_error;
+    stream->_flags &= ~flag_error;
     size_t count = 0, most = static_cast<size_t>(n) - 1;
     while (count < most && count < room && prepare(io, stream)) {
         wint_t c = native_fgetwc(stream);
@@ -102,7 +96,7 @@ wchar_t *get_line(stream_io &io, wchar_t *to, size_t room, int n, FILE *stream) 
     }
     if (count >= room)
         __chk_fail();
-    bool bad = (stream->_flags & error_seen) && io.error() != EAGAIN;
+    bool bad = (stream->_flags & flag_error) && io.error() != EAGAIN;
     stream->_flags |= before;
     if ((count == 0 && n > 1) || bad || io.error() == ECANCELED)
         return io.result<wchar_t *>(nullptr);

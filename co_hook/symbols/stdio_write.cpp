@@ -80,10 +80,9 @@ int flush_one(FILE *stream, int (*native)(FILE *)) {
 // One after the other, so that the list is not locked while one is waited for. A stream that another
 // coroutine is writing right now is left to it.
 int flush_all() {
-    constexpr int putting = 0x800;
     int result = 0;
     for (size_t i = 0; FILE *f = stream_number(i); ++i) {
-        if (!(f->_flags & putting) || !try_own_stream(f))
+        if (!(f->_flags & flag_putting) || !try_own_stream(f))
             continue;
         if (flush_one(f, _IO_fflush) != 0)
             result = EOF;

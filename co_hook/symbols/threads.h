@@ -13,6 +13,7 @@
 #pragma once
 
 #include "co_hook/calls/address_wait.h"
+#include "co_hook/calls/back_off.h"
 #include "co_hook/calls/clock_limit.h"
 #include "co_hook/calls/owner.h"
 #include "co_hook/symbols/hook.h"
@@ -22,6 +23,7 @@
 
 namespace corun::symbols {
 
+using calls::back_off;
 using calls::clock_limit;
 using calls::limit_of;
 
@@ -60,17 +62,6 @@ inline void note_turn(const void *object) { tls_turn_at = object; }
 inline void end_turn_at(const void *object) {
     if (tls_turn_at == object)
         tls_turn_at = nullptr;
-}
-
-// Pauses of one who tries again and again.
-inline constexpr int64_t longest_pause_ns = 20 * ns_per_ms;
-inline int64_t longer_pause(int64_t ns) {
-    return ns < longest_pause_ns / 2 ? ns * 2 : longest_pause_ns;
-}
-// park's deadline for a stretch of at most this. (Clocks that are set are asked again after it.)
-inline int64_t park_until(const clock_limit &limit, int64_t pause_ns) {
-    int64_t left = limit.at.left_ns();
-    return deadline_in(left < pause_ns ? left : pause_ns);
 }
 
 // mutex.cpp. In a coroutine; 0 or an errno value. caller: the return address, see is_allocator.

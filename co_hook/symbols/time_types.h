@@ -21,14 +21,6 @@ struct timeval64 {
     int64_t tv_usec;
 };
 
-inline int64_t saturated_ns(int64_t seconds, int64_t nanoseconds) {
-    int64_t ns;
-    if (__builtin_mul_overflow(seconds, ns_per_s, &ns) ||
-        __builtin_add_overflow(ns, nanoseconds, &ns))
-        return no_deadline;
-    return ns;
-}
-
 // False: the kernel would say EINVAL.
 template <class T> inline bool to_ns(const T *t, int64_t *ns) {
     if (t->tv_sec < 0 || t->tv_nsec < 0 || t->tv_nsec >= ns_per_s)

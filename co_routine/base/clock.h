@@ -27,6 +27,18 @@ inline int64_t deadline_in(int64_t ns) {
     return deadline;
 }
 
+// For ever where it does not fit.
+inline int64_t saturated_ns(int64_t seconds, int64_t nanoseconds) {
+    int64_t ns;
+    if (__builtin_mul_overflow(seconds, ns_per_s, &ns) ||
+        __builtin_add_overflow(ns, nanoseconds, &ns))
+        return no_deadline;
+    return ns;
+}
+
+// A timeout of poll's. -1 is for ever, as it is for the calls that take nanoseconds.
+inline int64_t ms_to_ns(int ms) { return ms < 0 ? -1 : ms * ns_per_ms; }
+
 // A timeout in milliseconds as the public interface has it: negative is for ever.
 inline int64_t deadline_in_ms(long ms) {
     int64_t ns;

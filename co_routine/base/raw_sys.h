@@ -103,6 +103,9 @@ inline constexpr long nr_clock_nanosleep = SYS_clock_nanosleep_time64;
 inline constexpr long nr_futex = SYS_futex_time64;
 inline constexpr long nr_mmap = SYS_mmap2; // offset in pages
 inline constexpr long nr_fcntl = SYS_fcntl64;
+inline constexpr long nr_rt_sigtimedwait = SYS_rt_sigtimedwait_time64;
+inline constexpr long nr_mq_timedreceive = SYS_mq_timedreceive_time64;
+inline constexpr long nr_mq_timedsend = SYS_mq_timedsend_time64;
 #else
 inline constexpr long nr_ppoll = SYS_ppoll;
 inline constexpr long nr_pselect6 = SYS_pselect6;
@@ -111,7 +114,13 @@ inline constexpr long nr_clock_nanosleep = SYS_clock_nanosleep;
 inline constexpr long nr_futex = SYS_futex;
 inline constexpr long nr_mmap = SYS_mmap;
 inline constexpr long nr_fcntl = SYS_fcntl;
+inline constexpr long nr_rt_sigtimedwait = SYS_rt_sigtimedwait;
+inline constexpr long nr_mq_timedreceive = SYS_mq_timedreceive;
+inline constexpr long nr_mq_timedsend = SYS_mq_timedsend;
 #endif
+
+// A time limit that is over before the call begins: it looks, and does not wait.
+inline constexpr kernel_timespec at_once{0, 0};
 
 // The kernel's signal set is 8 bytes on both architectures.
 inline constexpr size_t sigset_bytes = 8;

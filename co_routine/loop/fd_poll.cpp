@@ -103,7 +103,6 @@ void close_pollers(list_head *queue) {
 // The kernel decides what is ready; edges only say when to ask again. An edge that comes after the
 // look and before the nodes are linked is still in the epoll: it is harvested by the loop.
 int wait_for_poll(const wait_kind &kind, pollfd *fds, nfds_t count, int64_t deadline_ns) {
-    static constexpr sys::kernel_timespec at_once{0, 0};
     co_env *env = current_env();
     if (!env)
         return -ENOMEM;
@@ -111,7 +110,7 @@ int wait_for_poll(const wait_kind &kind, pollfd *fds, nfds_t count, int64_t dead
     co->wait_slot = nullptr; // what another kind of wait left there
     int waited = 0;
     for (;;) {
-        sys::word r = sys::ppoll(fds, count, &at_once, nullptr);
+        sys::word r = sys::ppoll(fds, count, &sys::at_once, nullptr);
         if (r == -EINTR)
             continue; // with no time to wait it means: a signal was handled, nothing was looked at
         if (!sys::failed(r))
