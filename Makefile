@@ -62,6 +62,9 @@ to_obj    = $(addprefix $(B)/obj/,$(addsuffix .o,$(basename $1)))
 launcher  := $(if $(filter x86_64,$(ARCH)),$(wildcard co_hook/corun.cpp co_hook/launcher/*.cpp))
 lib_src   := $(filter-out co_hook/corun.cpp co_hook/launcher/% co_hook/waist/%, $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.cpp co_ctx/$(ARCH)/*.S) \
              $(filter %.cpp %.S,$(call find,co_routine co_hook)))
+# The waist needs x86_64 and libcapstone's static library: without them there is no launcher.
+capstone  := $(if $(filter x86_64,$(ARCH)$(SAN)),$(wildcard /usr/lib/x86_64-linux-gnu/libcapstone.a))
+waist_src := $(if $(capstone),$(filter-out co_hook/symbols/%,$(lib_src)) $(filter %.cpp %.S,$(call find,co_hook/waist)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
 man_names := s/^\.BI* "\{0,1\}[^"(]*[ *]\(co[a-z]*_[a-z_0-9]*\)(.*/\1/p
@@ -146,6 +149,13 @@ $(B)/obj/co_hook/launcher/%.o $(B)/tidy/co_hook/launcher/%.ok: CXXFLAGS += -DCOR
 $(B)/obj/libdir: always
 	@mkdir -p $(@D); echo '$(LIBDIR) $(VERSION)' | cmp -s - $@ || echo '$(LIBDIR) $(VERSION)' >$@
 .PHONY: always
+
+# What corun puts in front of a program: everything but door 1, and nothing of it is exported. First of
+# all constructors; libcapstone's decoder is linked in, of its architectures x86 alone.
+$(B)/libcorun_waist.so: $(call to_obj,$(waist_src)) co_hook/waist/exports.map
+	$(call say,LD ,$@)
+	$(Q)$(CC) $(ARCHFLAGS) $(MODE) $(SOFLAGS) -Wl,-soname,$(@F) -Wl,-z,initfirst \
+	    -Wl,--version-script=co_hook/waist/exports.map -o $@ $(filter %.o,$^) $(capstone)
 
 $(B)/corun: $(call to_obj,$(launcher))
 	$(call say,LD ,$@)

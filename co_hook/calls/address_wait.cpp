@@ -3,6 +3,7 @@
 
 #include "co_hook/calls/wait.h"
 
+#include "co_routine/base/at_fork.h"
 #include "co_routine/base/spinlock.h"
 #include "co_routine/loop/inbox.h"
 
@@ -294,7 +295,7 @@ void forget_waiters_after_fork() {
 }
 
 __attribute__((constructor)) void prepare_for_fork() {
-    pthread_atfork(nullptr, nullptr, forget_waiters_after_fork);
+    at_fork(nullptr, nullptr, forget_waiters_after_fork);
 }
 
 } // namespace

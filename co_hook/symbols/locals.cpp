@@ -12,6 +12,7 @@
 // those that we did not see made; under ThreadSanitizer all of them.
 #include "co_hook/symbols/threads.h"
 
+#include "co_routine/base/at_fork.h"
 #include "co_routine/base/spinlock.h"
 #include "co_routine/co_routine.h"
 
@@ -78,7 +79,7 @@ int make_own_key(unsigned key) {
 }
 
 __attribute__((constructor)) void prepare_for_fork() {
-    pthread_atfork(nullptr, nullptr, [] { keys_lock = 0; });
+    at_fork(nullptr, nullptr, [] { keys_lock = 0; });
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "co_hook/symbols/hook.h"
 #include "co_hook/symbols/static_names.h"
 
+#include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
 
 #include <dlfcn.h>
@@ -99,7 +100,7 @@ __attribute__((constructor(101))) void find_natives() {
     for (const hook_table *t : tables)
         for (size_t i = 0; i < t->count; ++i)
             resolve(t->entries[i]);
-    pthread_atfork(nullptr, nullptr, calls::forget_turns_after_fork);
+    at_fork(nullptr, nullptr, calls::forget_turns_after_fork);
 }
 
 } // namespace

@@ -192,6 +192,32 @@ int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_rout
     return 0;
 }
 
+coroutine *create_elsewhere(co_env *env, char *low, char *high, pfn_co_routine_t entry, void *arg) {
+    void *block = env->slab.allocate(sizeof(coroutine));
+    if (!block)
+        return nullptr;
+    coroutine *co = new (block) coroutine;
+    co->set(flag_elsewhere);
+    co->set(flag_detached);
+    co->stack_low = low;
+    co->stack_high = high;
+    co->entry = entry;
+    co->arg = arg;
+    if (!enlist(env, co)) {
+        env->slab.release(co, sizeof(coroutine));
+        return nullptr;
+    }
+    ++env->counts.created;
+    if (entry) {
+        prepare_entry(co);
+    } else {
+        co->set(flag_ran);
+        co->state = co_state::running;
+        co->caller = &env->root;
+    }
+    return co;
+}
+
 unsigned describe(char *out, unsigned size, const coroutine *co) {
     if (co->has(flag_root))
         return format_line(out, size, "the thread's own stack");

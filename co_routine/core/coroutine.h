@@ -63,6 +63,7 @@ enum co_flag : uint16_t {
     flag_ran = 1 << 12,         // its entry function has begun
     flag_joined = 1 << 13,      // the one it joins has ended; wait_slot is its result
     flag_hook_choice = 1 << 14, // extra->hook_families is its own
+    flag_elsewhere = 1 << 15,   // its stack is not ours: stack_low to stack_high
 };
 
 // Bits of coroutine::pending: what other threads ask for.
@@ -86,7 +87,10 @@ struct alignas(64) stCoRoutine_t {
     corun::tenant tenancy;
     int saved_errno = 0;
     uint32_t uncaught_exceptions = 0; // with caught_exceptions: the C++ runtime's per-thread state
-    void *caught_exceptions = nullptr;
+    union {
+        void *caught_exceptions = nullptr;
+        char *stack_high; // flag_elsewhere: in an env without a C++ runtime
+    };
 
     char *stack_low = nullptr; // of its private stack or own range; else nullptr
     corun::coroutine *ready_next = nullptr;
@@ -161,6 +165,10 @@ struct description {
 // Creates one in state fresh; 0 or an errno value. See co_create.
 int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_routine_t entry,
                      void *arg);
+
+// One on a stack that somebody else owns, for an env whose eh is nullptr; state fresh, detached, in no
+// queue. nullptr: no memory. entry nullptr: it runs already, as the code that calls this.
+coroutine *create_elsewhere(co_env *env, char *low, char *high, pfn_co_routine_t entry, void *arg);
 
 // Ends the running coroutine with this result: destructors of its locals, joiners, then away for
 // good. Called at the bottom of its stack, or wherever a cancelled one stopped unwinding.

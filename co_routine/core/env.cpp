@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/core/env.h"
 
+#include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
 #include "co_routine/base/spinlock.h"
 #include "co_routine/core/locals.h"
@@ -119,7 +120,7 @@ void after_fork_in_child() {
 void set_up_process() {
     set_name_function(name_running);
     pthread_key_create(&thread_end_key, destroy_env);
-    pthread_atfork(nullptr, nullptr, after_fork_in_child);
+    at_fork(nullptr, nullptr, after_fork_in_child);
 }
 
 eh_globals *find_eh_globals() {

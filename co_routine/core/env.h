@@ -108,5 +108,7 @@ inline char *stCoRoutine_t::high_end() const {
         return pool ? stack_low + pool->stack_bytes() : tenancy.home->high;
     if (has(corun::flag_root))
         return env->root_stack_high;
+    if (has(corun::flag_elsewhere))
+        return stack_high;
     return reinterpret_cast<char *>(const_cast<stCoRoutine_t *>(this)); // it stands on its stack
 }

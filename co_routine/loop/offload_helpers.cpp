@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/loop/offload_helpers.h"
 
+#include "co_routine/base/at_fork.h"
 #include "co_routine/loop/fork_generation.h"
 #include "co_routine/loop/loop.h"
 #include "co_routine/loop/offload_pool.h"
@@ -238,7 +239,7 @@ void start_helper(co_env *env, loop_task *task) {
     env->slab.release(task, sizeof *task);
     static bool registered;
     if (!__atomic_exchange_n(&registered, true, __ATOMIC_ACQ_REL))
-        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
     uint32_t epoch;
     {
         pool_guard guard;

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// A system call of the program that is ours: entry.S has saved the registers and calls waist_call on
+// the thread's own stack and FS base.
+#include "co_hook/calls/dispatch.h"
+#include "co_hook/waist/signals.h"
+#include "co_hook/waist/worker.h"
+
+#include <cerrno>
+#include <cstring>
+#include <linux/sched.h>
+#include <sys/prctl.h>
+
+namespace corun::waist {
+namespace {
+
+struct arguments {
+    word a[6];
+    explicit arguments(const frame *f)
+        : a{static_cast<word>(f->rdi), static_cast<word>(f->rsi), static_cast<word>(f->rdx),
+            static_cast<word>(f->r10), static_cast<word>(f->r8),  static_cast<word>(f->r9)} {}
+};
+
+word native(long nr, const word (&a)[6]) {
+    return sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+bool is_clone(long nr) {
+    return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork;
+}
+
+bool makes_thread(long nr, const word (&a)[6]) {
+    if (nr == SYS_clone3)
+        return reinterpret_cast<const clone_args *>(a[0])->flags & CLONE_THREAD;
+    return nr == SYS_clone && (a[0] & CLONE_THREAD);
+}
+
+// A thread is named by its number; the kernel knows one of them, itself.
+word about_thread(thread *self, long nr, word (&a)[6], int which) {
+    if (a[which] != 0 && !thread_of_tid(static_cast<int>(a[which])))
+        return native(nr, a);
+    bool main = static_cast<int>(a[which]) == 0 ? self == &self->home->main : false;
+    a[which] = 0;
+    (void)main;
+    return native(nr, a);
+}
+
+word arch_prctl(thread *self, const word (&a)[6]) {
+    constexpr word arch_set_fs = 0x1002, arch_get_fs = 0x1003;
+    if (a[0] == arch_set_fs)
+        return self->fs = static_cast<uintptr_t>(a[1]), 0;
+    if (a[0] == arch_get_fs)
+        return *reinterpret_cast<uintptr_t *>(a[1]) = self->fs, 0;
+    return native(SYS_arch_prctl, a);
+}
+
+word prctl(thread *self, const word (&a)[6]) {
+    co_extra *extra = extra_of(self->co);
+    bool is_main = self == &self->home->main;
+    if (a[0] == PR_SET_NAME && extra && !is_main) {
+        strncpy(extra->name, reinterpret_cast<const char *>(a[1]), 15);
+        return extra->name[15] = '\0', 0;
+    }
+    if (a[0] == PR_GET_NAME && extra && !is_main) {
+        memcpy(reinterpret_cast<char *>(a[1]), extra->name, 16);
+        return 0;
+    }
+    word result;
+    return calls::dispatch(SYS_prctl, a, true, &result) ? result : native(SYS_prctl, a);
+}
+
+word robust_list_of(const word (&a)[6], thread *self) {
+    const thread *t = a[0] == 0 ? self : thread_of_tid(static_cast<int>(a[0]));
+    if (!t)
+        return -ESRCH;
+    *reinterpret_cast<void **>(a[1]) = t->robust_list;
+    *reinterpret_cast<size_t *>(a[2]) = t->robust_list_bytes;
+    return 0;
+}
+
+bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
+    switch (nr) {
+    case SYS_exit:
+        exit_thread(self, static_cast<int>(a[0]));
+    case SYS_gettid:
+        return *result = self->tid, true;
+    case SYS_set_tid_address:
+        self->clear_child_tid = reinterpret_cast<int *>(a[0]);
+        return *result = self->tid, true;
+    case SYS_set_robust_list:
+        self->robust_list = reinterpret_cast<void *>(a[0]);
+        self->robust_list_bytes = static_cast<size_t>(a[1]);
+        return *result = 0, true;
+    case SYS_get_robust_list:
+        return *result = robust_list_of(a, self), true;
+    case SYS_rseq: // the area keeps saying that it is not registered: glibc then asks otherwise
+        return *result = 0, true;
+    case SYS_arch_prctl:
+        return *result = arch_prctl(self, a), true;
+    case SYS_prctl:
+        return *result = prctl(self, a), true;
+    case SYS_sched_getaffinity:
+    case SYS_sched_setaffinity:
+    case SYS_sched_getparam:
+    case SYS_sched_setparam:
+    case SYS_sched_getscheduler:
+    case SYS_sched_setscheduler:
+    case SYS_sched_rr_get_interval:
+    case SYS_sched_getattr:
+    case SYS_sched_setattr:
+        return *result = about_thread(self, nr, a, 0), true;
+    case SYS_getpriority:
+    case SYS_setpriority:
+        return *result =
+                   a[0] == 0 /* PRIO_PROCESS */ ? about_thread(self, nr, a, 1) : native(nr, a),
+               true;
+    default:
+        return false;
+    }
+}
+
+word call_of_thread(thread *self, frame *f, long nr) {
+    arguments arg(f);
+    word result;
+    if (is_clone(nr))
+        return makes_thread(nr, arg.a) ? clone_thread(self, f, arg.a)
+                                       : clone_process(self, f, arg.a);
+    if (thread_call(self, nr, arg.a, &result) || signal_call(self, nr, arg.a, &result) ||
+        calls::dispatch(nr, arg.a, true, &result))
+        return result;
+    return native(nr, arg.a);
+}
+
+// A helper, the runtime itself, a child of vfork; or a process of one thread.
+word call_outside(frame *f, thread *t, long nr) {
+    arguments arg(f);
+    if (!is_clone(nr))
+        return native(nr, arg.a);
+    bool of_program = t && !t->vfork.borrowed;
+    if (of_program && makes_thread(nr, arg.a)) {
+        enter_runtime(t);
+        word r = activate(t->home);
+        if (r == 0)
+            r = clone_thread(t, f, arg.a);
+        leave_runtime(t);
+        return r;
+    }
+    return clone_outside(of_program ? t : nullptr, f, arg.a);
+}
+
+} // namespace
+} // namespace corun::waist
+
+using namespace corun::waist;
+
+extern "C" __attribute__((visibility("hidden"))) void waist_call(frame *f, thread *t) {
+    auto nr = static_cast<long>(static_cast<int>(f->rax)); // as the kernel reads it
+    if (CO_UNLIKELY(!t || t->vfork.borrowed || !t->home->active)) {
+        f->rax = static_cast<uint64_t>(call_outside(f, t, nr));
+        return;
+    }
+    enter_runtime(t);
+    t->at_call = f;
+    t->call_nr = nr;
+    f->rax = static_cast<uint64_t>(call_of_thread(t, f, nr));
+    t->call_nr = -1;
+    deliver_signals(t, f);
+    leave_runtime(t);
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between a slot and C++: the way in for system calls that are ours, and the ways out that C++ has
+// no words for.
+//
+// Kept, as the kernel keeps it: every register but rax, rcx and r11, the flags, the vector state.
+// Nothing here changes the thread pointer: that is worker.h's.
+#include "co_ctx/asm.h"
+#include "co_hook/waist/frame.h"
+
+// clang-format off
+        .macro  pop_registers
+        popq    %r15
+        .cfi_adjust_cfa_offset -8
+        popq    %r14
+        .cfi_adjust_cfa_offset -8
+        popq    %r13
+        .cfi_adjust_cfa_offset -8
+        popq    %r12
+        .cfi_adjust_cfa_offset -8
+        popq    %rbp
+        .cfi_adjust_cfa_offset -8
+        popq    %rbx
+        .cfi_adjust_cfa_offset -8
+        popfq
+        .cfi_adjust_cfa_offset -8
+        popq    %r10
+        .cfi_adjust_cfa_offset -8
+        popq    %r9
+        .cfi_adjust_cfa_offset -8
+        popq    %r8
+        .cfi_adjust_cfa_offset -8
+        popq    %rdi
+        .cfi_adjust_cfa_offset -8
+        popq    %rsi
+        .cfi_adjust_cfa_offset -8
+        popq    %rdx
+        .cfi_adjust_cfa_offset -8
+        popq    %rax
+        .cfi_adjust_cfa_offset -8
+        .endm
+
+        .macro  keep reg
+        pushq   %\reg
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset \reg, 0
+        .endm
+
+        .hidden waist_table
+        .hidden waist_vector_mask
+        .hidden waist_vector_bytes
+        .hidden waist_vectors_compact
+        .hidden waist_thread
+
+COCTX_TEXT
+
+// What every slot calls. rax: the number. Up to the branch only rcx and r11 are used, no flags.
+        .hidden waist_entry
+COCTX_FUNCTION_BEGIN(waist_entry)
+        movzwl  %ax, %ecx               // the kernel looks at eax; C++ looks again at the rest
+        leaq    waist_table(%rip), %r11
+        movzbl  (%r11,%rcx), %ecx
+        jrcxz   1f
+        jmp     2f
+1:      syscall
+        ret
+5:      jmp     waist_sigreturn_entry
+
+2:      leaq    -WAIST_SIGRETURN(%rcx), %rcx
+        jrcxz   5b
+        keep    rax
+        keep    rdx
+        keep    rsi
+        keep    rdi
+        keep    r8
+        keep    r9
+        keep    r10
+        pushfq
+        .cfi_adjust_cfa_offset 8
+        keep    rbx
+        keep    rbp
+        keep    r12
+        keep    r13
+        keep    r14
+        keep    r15
+        cld
+        movq    %rsp, %rbx
+        .cfi_def_cfa rbx, (WAIST_FRAME_REGISTERS + 1) * 8
+        subq    waist_vector_bytes(%rip), %rsp
+        andq    $-64, %rsp
+        xorl    %eax, %eax
+        movq    %rax, 512(%rsp)         // the XSAVE header, of which XSAVE writes a part
+        movq    %rax, 520(%rsp)
+        movq    %rax, 528(%rsp)
+        movq    %rax, 536(%rsp)
+        movq    %rax, 544(%rsp)
+        movq    %rax, 552(%rsp)
+        movq    %rax, 560(%rsp)
+        movq    %rax, 568(%rsp)
+        movl    waist_vector_mask(%rip), %eax
+        movl    waist_vector_mask+4(%rip), %edx
+        cmpb    $0, waist_vectors_compact(%rip)
+        je      3f
+        xsavec64 (%rsp)
+        jmp     4f
+3:      xsave64 (%rsp)
+4:      movq    %rbx, %rdi
+        movq    waist_thread@gottpoff(%rip), %rax
+        movq    %fs:(%rax), %rsi
+        call    waist_call
+        movl    waist_vector_mask(%rip), %eax
+        movl    waist_vector_mask+4(%rip), %edx
+        xrstor64 (%rsp)
+        movq    %rbx, %rsp
+        .cfi_def_cfa rsp, (WAIST_FRAME_REGISTERS + 1) * 8
+        pop_registers
+        ret
+COCTX_FUNCTION_END(waist_entry)
+
+// void waist_leave(frame *): goes on where the frame says. A new thread's way into the program, on
+// its own stack.
+        .hidden waist_leave
+COCTX_FUNCTION_BEGIN(waist_leave)
+        movq    %rdi, %rsp
+        .cfi_def_cfa rsp, (WAIST_FRAME_REGISTERS + 1) * 8
+        pop_registers
+        ret
+COCTX_FUNCTION_END(waist_leave)
+
+// rt_sigreturn: the kernel wants the stack pointer as the handler left it. All registers come from
+// the frame; what lies below it is free. waist_sigreturn(frame, thread) is told first.
+COCTX_FUNCTION_BEGIN(waist_sigreturn_entry)
+        .cfi_undefined rip
+        leaq    (WAIST_RED_ZONE + 8)(%rsp), %rbx
+        movq    %rbx, %rdi
+        movq    waist_thread@gottpoff(%rip), %rax
+        movq    %fs:(%rax), %rsi
+        movq    %rbx, %rsp
+        andq    $-16, %rsp
+        cld
+        call    waist_sigreturn
+        movq    %rbx, %rsp
+        movl    $15, %eax
+        syscall
+        hlt
+COCTX_FUNCTION_END(waist_sigreturn_entry)
+
+// long waist_clone(nr, a0, a1, a2, a3, a4): clone or clone3 where the child gets a stack of its own,
+// on which a frame lies. Returns in the parent alone.
+        .hidden waist_clone
+COCTX_FUNCTION_BEGIN(waist_clone)
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        movq    %rdx, %rsi
+        movq    %rcx, %rdx
+        movq    %r8, %r10
+        movq    %r9, %r8
+        syscall
+        testq   %rax, %rax
+        jz      1f
+        ret
+1:      .cfi_def_cfa rsp, (WAIST_FRAME_REGISTERS + 1) * 8
+        pop_registers
+        ret
+COCTX_FUNCTION_END(waist_clone)
+
+// void waist_vfork(vfork_save *): the call in save->registers, which leaves parent and child on one
+// stack: both go on in the slot, each from what was saved. Does not return.
+        .hidden waist_vfork
+COCTX_FUNCTION_BEGIN(waist_vfork)
+        .cfi_undefined rip
+        movq    %rdi, %rbx
+        movq    WAIST_VFORK_SP(%rbx), %rsp
+        movq    WAIST_FRAME_RAX(%rbx), %rax
+        movq    56(%rbx), %r10
+        movq    72(%rbx), %r8
+        movq    88(%rbx), %rsi
+        movq    96(%rbx), %rdx
+        movq    80(%rbx), %rdi
+        syscall
+        testq   %rax, %rax
+        jz      1f
+        movq    $0, WAIST_VFORK_BORROWED(%rbx)
+1:      movq    %rbx, %rcx
+        movq    0(%rcx), %r15
+        movq    8(%rcx), %r14
+        movq    16(%rcx), %r13
+        movq    24(%rcx), %r12
+        movq    32(%rcx), %rbp
+        movq    40(%rcx), %rbx
+        movq    56(%rcx), %r10
+        movq    64(%rcx), %r9
+        movq    72(%rcx), %r8
+        movq    80(%rcx), %rdi
+        movq    88(%rcx), %rsi
+        movq    96(%rcx), %rdx
+        notrack jmp *WAIST_FRAME_SLOT(%rcx)
+COCTX_FUNCTION_END(waist_vfork)
+// clang-format on
+
+COCTX_FILE_END

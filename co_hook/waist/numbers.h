@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which system calls are ours. entry.S looks every number up in waist_table: what is not ours goes to
+// the kernel at once.
+#pragma once
+
+#include "co_hook/waist/frame.h"
+
+namespace corun::waist {
+
+void claim_first_numbers(); // for a process of one thread: what makes a second one
+void claim_all_numbers();
+
+} // namespace corun::waist

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread of the program: what the kernel would keep for it. It runs as a coroutine on the stack and
+// the thread-local storage that glibc prepared for it.
+//
+// Rules
+//  - A thread belongs to a worker (worker.h) and never leaves it.
+//  - While its code runs, the FS base is its own; from enter_runtime to leave_runtime it is the
+//    worker's. So everything in the library runs on the worker's thread-local storage, and a signal
+//    handler tells by the FS base whether it has interrupted the program or the runtime.
+//  - tls_thread lies in the program's thread-local storage, written at birth; it is nullptr in
+//    helpers and in the worker's own.
+#pragma once
+
+#include "co_hook/waist/frame.h"
+#include "co_routine/core/env.h"
+#include "co_routine/loop/loop.h"
+
+namespace corun::waist {
+
+using sys::word;
+
+struct worker;
+
+struct thread {
+    vfork_save vfork{}; // first: entry.S knows its offsets. vfork.borrowed: a child of vfork runs
+                        // on our memory, and every call is the kernel's own
+    coroutine *co = nullptr; // nullptr: the process has one thread, and nothing is ours yet
+    worker *home = nullptr;
+    uintptr_t fs = 0;
+    int tid = 0;
+    int *clear_child_tid = nullptr; // zeroed and woken when it ends
+    void *robust_list = nullptr;
+    size_t robust_list_bytes = 0;
+    uintptr_t stack_low = 0, stack_high = 0; // as far as is known
+    frame *at_call = nullptr;                // of the call it is in
+    long call_nr = -1;                       // -1: in none
+    list_node link;                          // in worker::threads
+    loop_task end_task{};                    // run when its stack is left
+    uint64_t blocked = 0;                    // signal mask, bit s - 1
+    uint64_t former_blocked = 0; // sigsuspend and kin: comes back when the handler returns
+    bool restores_former = false;
+    struct {
+        void *sp;
+        int flags;
+        size_t size;
+    } alternate_stack{nullptr, 2 /* SS_DISABLE */, 0};
+};
+
+extern constinit thread_local thread *tls_thread __asm__("waist_thread")
+    __attribute__((visibility("hidden")));
+
+thread *running_thread();       // inside the runtime: whose turn it is; nullptr: the scheduler's
+thread *thread_of_tid(int tid); // nullptr: there is none
+
+// System calls, in the runtime. word: the result or -errno.
+word clone_thread(thread *self, frame *f, const word (&a)[6]); // CLONE_THREAD
+word clone_process(thread *self, frame *f,
+                   const word (&a)[6]); // the rest: fork, vfork, posix_spawn
+// For a process of one thread, or (self: nullptr) for a helper, the runtime or a child of vfork: the
+// kernel's own call.
+word clone_outside(thread *self, frame *f, const word (&a)[6]);
+[[noreturn]] void exit_thread(thread *self, int status);
+
+} // namespace corun::waist
+
+extern "C" {
+__attribute__((visibility("hidden"), noreturn)) void waist_leave(corun::waist::frame *f);
+__attribute__((visibility("hidden"), noreturn)) void waist_vfork(corun::waist::vfork_save *save);
+__attribute__((visibility("hidden"))) long waist_clone(long nr, long a, long b, long c, long d,
+                                                       long e);
+}

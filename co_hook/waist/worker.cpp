@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/waist/worker.h"
+
+#include "co_hook/waist/numbers.h"
+
+#include "co_routine/base/at_fork.h"
+#include "co_routine/base/check.h"
+#include "co_routine/base/sparse_array.h"
+
+#include <cerrno>
+#include <cstring>
+#include <dlfcn.h>
+#include <new>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+namespace corun::waist {
+
+worker the_worker;
+bool has_fsgsbase;
+constinit thread_local thread *tls_thread = nullptr;
+
+namespace {
+
+constexpr size_t scheduler_stack_bytes = 128 * 1024;
+
+// Numbers that no thread of any process has: above PID_MAX_LIMIT, and below 2^30, where the bits of
+// futexes begin. The first is the worker's own.
+constexpr int first_tid = 4194304 + 1;
+constexpr size_t most_tids = size_t{1} << 24;
+
+sparse_array<thread *> threads_by_tid;
+size_t next_tid = 1;
+ptrdiff_t tls_thread_offset; // from a thread's FS base to its tls_thread
+
+// What glibc keeps of a thread that the runtime relies on: struct pthread begins with these.
+struct tcb_head {
+    void *self;
+    void *dtv;
+    void *thread;
+    uint64_t unused[2];
+    uint64_t stack_guard, pointer_guard;
+};
+
+// The thread number in struct pthread, as the dynamic linker's recursive lock knows its owner by it:
+// the place where the main thread has its own.
+void set_tid_of(char *tcb, const char *main_tcb) {
+    constexpr size_t from = 0x200, to = 0x400;
+    int tid = static_cast<int>(sys::gettid());
+    for (size_t at = from; at < to; at += sizeof(int)) {
+        int here;
+        memcpy(&here, main_tcb + at, sizeof here);
+        if (here != tid)
+            continue;
+        memcpy(tcb + at, &first_tid, sizeof first_tid);
+        return;
+    }
+}
+
+// A thread control block, with thread-local storage for everything that is loaded now.
+const char *make_tcb(worker *w) {
+    using allocate_tls = void *(*)(void *);
+    auto allocate =
+        reinterpret_cast<allocate_tls>(dlvsym(RTLD_DEFAULT, "_dl_allocate_tls", "GLIBC_PRIVATE"));
+    auto *tcb = allocate ? static_cast<char *>(allocate(nullptr)) : nullptr;
+    if (!tcb)
+        return "this libc gives no thread-local storage (_dl_allocate_tls)";
+    auto *mains = reinterpret_cast<const char *>(fs_base());
+    auto *head = reinterpret_cast<tcb_head *>(tcb);
+    auto *main_head = reinterpret_cast<const tcb_head *>(mains);
+    head->self = head->thread = tcb;
+    head->stack_guard = main_head->stack_guard;
+    head->pointer_guard = main_head->pointer_guard;
+    set_tid_of(tcb, mains);
+    w->fs = reinterpret_cast<uintptr_t>(tcb);
+    return nullptr;
+}
+
+void *scheduler_main(void *env_argument, void *) {
+    auto *env = static_cast<co_env *>(env_argument);
+    for (;;)
+        loop_turn(env, no_deadline);
+}
+
+const char *make_scheduler(worker *w) {
+    sys::word low = sys::mmap_anonymous(scheduler_stack_bytes, PROT_READ | PROT_WRITE, MAP_STACK);
+    if (sys::failed(low) ||
+        sys::failed(sys::mprotect(reinterpret_cast<void *>(low), page_size, PROT_NONE)))
+        return "no memory for the scheduler's stack";
+    co_env *env = w->env;
+    env->eh = nullptr; // the C++ runtime's state follows the FS base
+    env->root.stack_low = reinterpret_cast<char *>(low) + page_size;
+    env->root_stack_high = reinterpret_cast<char *>(low) + scheduler_stack_bytes;
+    coctx_make_regs(env->root.regs, env->root.stack_low, scheduler_stack_bytes - page_size,
+                    scheduler_main, env, nullptr);
+    return nullptr;
+}
+
+bool give_tid(thread *t) {
+    size_t range = 32768; // as the kernel's pid_max: a number comes back late
+    while (range < most_tids && range / 4 < t->home->live)
+        range *= 2;
+    for (size_t tried = 0; tried < range; ++tried) {
+        size_t n = next_tid;
+        next_tid = n + 1 < range ? n + 1 : 1;
+        thread **at = threads_by_tid.at(n);
+        if (!at)
+            return false;
+        if (*at)
+            continue;
+        *at = t;
+        t->tid = first_tid + static_cast<int>(n);
+        return true;
+    }
+    return false;
+}
+
+} // namespace
+
+const char *prepare_worker(worker *w) {
+    constexpr unsigned long fsgsbase_bit = 2;
+    has_fsgsbase = (getauxval(AT_HWCAP2) & fsgsbase_bit) != 0;
+    if (const char *failed = make_tcb(w))
+        return failed;
+    thread *self = &w->main;
+    self->home = w;
+    self->fs = fs_base();
+    self->tid = static_cast<int>(sys::gettid());
+    tls_thread_offset = reinterpret_cast<char *>(&tls_thread) - reinterpret_cast<char *>(self->fs);
+    tls_thread = self;
+    fork_handlers_are_mine();
+    enter_runtime(self);
+    w->env = make_env();
+    const char *failed = w->env ? make_scheduler(w) : "no memory";
+    leave_runtime(self);
+    return failed;
+}
+
+int activate(worker *w) {
+    int error = ENOMEM;
+    if (!loop_of(w->env, &error))
+        return -error;
+    thread *self = &w->main;
+    coroutine *co = create_elsewhere(w->env, nullptr, nullptr, nullptr, self);
+    if (!co)
+        return -ENOMEM;
+    self->co = co;
+    count_as_started(w->env, co);
+    w->env->running = co;
+    enlist_thread(self);
+    w->active = true;
+    claim_all_numbers();
+    return 0;
+}
+
+thread *running_thread() {
+    coroutine *co = running_coroutine();
+    return co ? static_cast<thread *>(co->arg) : nullptr;
+}
+
+thread *new_thread(worker *w) {
+    void *block = w->env->slab.allocate(sizeof(thread));
+    if (!block)
+        return nullptr;
+    auto *t = new (block) thread;
+    t->home = w;
+    if (give_tid(t))
+        return t;
+    w->env->slab.release(t, sizeof(thread));
+    return nullptr;
+}
+
+void enlist_thread(thread *t) {
+    t->home->threads.push_back(&t->link);
+    ++t->home->live;
+    auto *slot = reinterpret_cast<thread **>(t->fs + static_cast<uintptr_t>(tls_thread_offset));
+    *slot = t;
+}
+
+void free_thread(thread *t) {
+    if (t->tid >= first_tid)
+        *threads_by_tid.at(static_cast<size_t>(t->tid - first_tid)) = nullptr;
+    if (t != &t->home->main)
+        t->home->env->slab.release(t, sizeof(thread));
+}
+
+thread *thread_of_tid(int tid) {
+    if (tid >= first_tid) {
+        thread **at = threads_by_tid.find(static_cast<size_t>(tid - first_tid));
+        return at ? *at : nullptr;
+    }
+    thread *main = &the_worker.main; // or whichever forked: it has the process's number
+    for (list_node *n = the_worker.threads.ring.next; n != &the_worker.threads.ring; n = n->next)
+        if (CO_CONTAINER(n, thread, link)->tid == tid)
+            return CO_CONTAINER(n, thread, link);
+    return main->tid == tid && main->link.linked() ? main : nullptr;
+}
+
+void after_fork_in_child(worker *w, thread *self) {
+    run_after_fork_in_child();
+    list_node *next;
+    for (list_node *n = w->threads.ring.next; n != &w->threads.ring; n = next) {
+        next = n->next;
+        thread *t = CO_CONTAINER(n, thread, link);
+        if (t == self)
+            continue;
+        t->link.unlink();
+        free_thread(t);
+    }
+    if (self->tid >= first_tid)
+        *threads_by_tid.at(static_cast<size_t>(self->tid - first_tid)) = nullptr;
+    self->tid = static_cast<int>(sys::gettid());
+    w->live = 1;
+}
+
+} // namespace corun::waist
