@@ -39,6 +39,14 @@ const Elf64_Shdr *section(const elf_file &f, size_t i) {
         f.at(h->e_shoff + i * sizeof(Elf64_Shdr), sizeof(Elf64_Shdr)));
 }
 
+// All that is to be loaded is in the file.
+bool whole(const elf_file &f) {
+    for (size_t i = 0; const Elf64_Phdr *s = f.segment(i); i++)
+        if (s->p_type == PT_LOAD && f.at(s->p_offset, s->p_filesz) == nullptr)
+            return false;
+    return f.segment(0) != nullptr;
+}
+
 void find_dynamic(elf_file *f) {
     for (size_t i = 0; const Elf64_Phdr *s = f->segment(i); i++) {
         if (s->p_type == PT_INTERP)
@@ -200,6 +208,12 @@ bool open_elf(const char *path, elf_file *out) {
     }
     out->bytes = static_cast<unsigned char *>(mapped);
     out->size = size;
+    if (!whole(*out)) {
+        munmap(mapped, size);
+        *out = {};
+        errno = 0;
+        return false;
+    }
     find_dynamic(out);
     find_symbols(out);
     out->soname = named_by(*out, DT_SONAME);

@@ -40,7 +40,7 @@ struct elf_file {
     bool find_symbol(const char *name, bool undefined) const;
 };
 
-// False where there is no such file or it cannot be read (errno) or is no x86_64 ELF file (errno 0;
+// False where there is no such file or it cannot be read (errno) or is no whole x86_64 ELF file (errno 0;
 // then `bytes` stays nullptr).
 bool open_elf(const char *path, elf_file *out);
 
