@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# man/co_routine.3 speaks of every public function, names none that is not there, and is correct man(7).
+# man/co_routine.3 speaks of every public function, man/corun.1 of every option; they name none that is
+# not there, and are correct man(7).
 set -u
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -12,6 +13,7 @@ verdict() { # what, findings
 }
 page=man/co_routine.3
 hook_page=man/co_hook.3
+launcher_page=man/corun.1
 
 # The compiler's own list of prototypes, and the synopsis lines: bold, a result type, a name, "(".
 printf '#include "co_routine.h"\n#include "coctx.h"\n#include "co_hook.h"\n' >"$scratch/all.c"
@@ -32,11 +34,17 @@ check() { # page, the rooms whose headers it describes
 check $page 'co_(ctx|routine)'
 check $hook_page co_hook
 
+options() { grep -oE -- '--[a-z][a-z-]*' | LC_ALL=C sort -u; }
+sed -n '/^constexpr char usage/,/;$/p' co_hook/launcher/options.cpp | options >"$scratch/declared"
+sed 's/\\//g' $launcher_page | options >"$scratch/described"
+verdict "$launcher_page has every option of corun, and no other" \
+    "$(diff "$scratch/declared" "$scratch/described")"
+
 if command -v mandoc >/dev/null; then
     verdict 'the pages are clean by mandoc -T lint' \
-        "$(mandoc -T lint -W warning $page $hook_page 2>&1)"
+        "$(mandoc -T lint -W warning $page $hook_page $launcher_page 2>&1)"
 elif command -v groff >/dev/null; then
-    verdict 'the pages are clean by groff -ww' "$(groff -man -ww -Tutf8 -z $page $hook_page 2>&1)"
+    verdict 'the pages are clean by groff -ww' "$(groff -man -ww -Tutf8 -z $page $hook_page $launcher_page 2>&1)"
 else
     echo 'skip - the pages are clean: neither mandoc nor groff'
 fi
