@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * echo_load - checks and measures an echo server on 127.0.0.1; load_engine.h has the engine.
+ * echo_load - checks and measures a server on 127.0.0.1; load_engine.h has the engine.
  *
  *     echo_load --port PORT                    10,000 connections, 10 s, 1 to 1,024 bytes
  *
+ *     --protocol P         echo (default), or table: the lines of example/legacy_server
  *     --connections N      how many (default 10000)
  *     --active A           requests under way at a time (default: one on every connection)
  *     --size BYTES         of every payload; or --size MIN-MAX, random in between (default 1-1024)
@@ -61,12 +62,23 @@ void parse_sizes(const char *text, perf::load_options *load) {
         perf::parse_number("--size", high.c_str(), static_cast<long>(load->size_min), 1 << 20));
 }
 
+perf::load_protocol parse_protocol(const char *text) {
+    std::string name = text == nullptr ? "" : text;
+    if (name != "echo" && name != "table") {
+        fprintf(stderr, "--protocol: echo or table\n");
+        exit(2);
+    }
+    return name == "echo" ? perf::load_protocol::echo : perf::load_protocol::table;
+}
+
 bool parse_option(const std::string &name, const char *value, command_line *line) {
     perf::load_options &load = line->load;
     const char *what = name.c_str();
     auto number = [&](long low, long high) { return perf::parse_number(what, value, low, high); };
     if (name == "--port")
         load.port = static_cast<int>(number(1, 65535));
+    else if (name == "--protocol")
+        load.protocol = parse_protocol(value);
     else if (name == "--connections")
         load.connections = static_cast<size_t>(number(1, 5000000));
     else if (name == "--active")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * load_engine.h - the engine of echo_load: many TCP connections to an echo server on 127.0.0.1, each
- * sending random payloads and checking every byte that comes back.
+ * load_engine.h - the engine of echo_load: many TCP connections to a server on 127.0.0.1, each sending
+ * random payloads and checking every byte that comes back.
  *
  *     perf::load_options options;
  *     options.port = 7000;
@@ -69,12 +69,18 @@ class echo_load {
         int fd = -1;
         state is = state::closed;
         bool waits_to_send = false;
-        uint32_t offset = 0, size = 0, sent = 0, received = 0;
+        bool has_put = false;          // table: the next request gets it back
+        uint32_t offset = 0, size = 0; // the payload's place in the pool
+        const char *question = nullptr, *answer = nullptr;
+        uint32_t question_size = 0, answer_size = 0, sent = 0, received = 0;
+        std::string text; // table: where question or answer stand
         uint64_t begun_ns = 0;
     };
 
     uint64_t random();
     bool open_connection(size_t index);
+    void compose_echo(connection &c);
+    void compose_line(connection &c);
     void begin_request(connection &c, uint64_t now);
     void send_more(connection &c);
     void receive(connection &c);
@@ -110,8 +116,12 @@ class echo_load {
 inline echo_load::echo_load(const load_options &options)
     : options_(options), random_state_(options.seed * 0x9e3779b97f4a7c15u + 1) {
     pool_.resize(pool_bytes + options_.size_max);
+    // A line of the table has no line ends in it: there the payload is letters, digits and blanks.
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .";
     for (size_t i = 0; i < pool_.size(); i++)
-        pool_[i] = static_cast<char>(random() >> 56);
+        pool_[i] = options_.protocol == load_protocol::echo ? static_cast<char>(random() >> 56)
+                                                            : letters[random() >> 58];
     connections_ = std::make_unique<connection[]>(options_.connections);
     if (options_.active == 0 || options_.active > options_.connections)
         options_.active = options_.connections;
@@ -220,25 +230,56 @@ inline void echo_load::watch(connection &c, uint32_t events) {
         lose(c, "epoll_ctl", errno);
 }
 
-inline void echo_load::begin_request(connection &c, uint64_t now) {
+inline void echo_load::compose_echo(connection &c) {
     uint64_t r = random();
     c.offset = static_cast<uint32_t>(r % pool_bytes);
     c.size = static_cast<uint32_t>(options_.size_min +
                                    (r >> 32) % (options_.size_max - options_.size_min + 1));
+    c.question = c.answer = pool_.data() + c.offset;
+    c.question_size = c.answer_size = c.size;
+}
+
+inline void echo_load::compose_line(connection &c) {
+    c.has_put = !c.has_put;
+    std::string key = "c" + std::to_string(index_of(c));
+    static const char stored[] = "ok\n";
+    if (c.has_put) {
+        compose_echo(c);
+        c.text = "put " + key + " ";
+        c.text.append(c.question, c.size).push_back('\n');
+        c.question = c.text.data();
+        c.question_size = static_cast<uint32_t>(c.text.size());
+        c.answer = stored;
+        c.answer_size = sizeof stored - 1;
+        return;
+    }
+    c.text = "get " + key + "\n";
+    c.question_size = static_cast<uint32_t>(c.text.size());
+    c.text.append("ok ").append(pool_.data() + c.offset, c.size).push_back('\n');
+    c.question = c.text.data();
+    c.answer = c.question + c.question_size;
+    c.answer_size = static_cast<uint32_t>(c.text.size()) - c.question_size;
+}
+
+inline void echo_load::begin_request(connection &c, uint64_t now) {
+    if (options_.protocol == load_protocol::echo)
+        compose_echo(c);
+    else
+        compose_line(c);
     c.sent = c.received = 0;
     c.begun_ns = now;
     send_more(c);
 }
 
 inline void echo_load::send_more(connection &c) {
-    ssize_t n = send(c.fd, pool_.data() + c.offset + c.sent, c.size - c.sent, MSG_NOSIGNAL);
+    ssize_t n = send(c.fd, c.question + c.sent, c.question_size - c.sent, MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN) {
         lose(c, "send", errno);
         return;
     }
     if (n > 0)
         c.sent += static_cast<uint32_t>(n);
-    bool waits = c.sent < c.size;
+    bool waits = c.sent < c.question_size;
     if (waits != c.waits_to_send) {
         c.waits_to_send = waits;
         watch(c, waits ? EPOLLIN | EPOLLOUT : EPOLLIN);
@@ -246,8 +287,10 @@ inline void echo_load::send_more(connection &c) {
 }
 
 inline void echo_load::compare(connection &c, const char *got, size_t n) {
-    const char *wanted = pool_.data() + c.offset + c.received;
-    size_t due = std::min<size_t>(n, c.sent - c.received);
+    const char *wanted = c.answer + c.received;
+    // An echo server has not seen yet what was not sent yet; the table answers whole lines.
+    bool echo = options_.protocol == load_protocol::echo;
+    size_t due = std::min<size_t>(n, (echo ? c.sent : c.answer_size) - c.received);
     bytes_verified_ += n;
     if (n == due && memcmp(got, wanted, n) == 0)
         return;
@@ -261,18 +304,18 @@ inline void echo_load::compare(connection &c, const char *got, size_t n) {
     if (!describe_error())
         return;
     if (first == due)
-        fprintf(stderr, "echo_load: connection %zu: %zu bytes more than were sent\n", index_of(c),
+        fprintf(stderr, "echo_load: connection %zu: %zu bytes more than are due\n", index_of(c),
                 n - due);
     else
-        fprintf(stderr, "echo_load: connection %zu: byte %zu of %u is 0x%02x, 0x%02x was sent\n",
-                index_of(c), c.received + first, c.size, static_cast<unsigned char>(got[first]),
-                static_cast<unsigned char>(wanted[first]));
+        fprintf(stderr, "echo_load: connection %zu: byte %zu of %u is 0x%02x, 0x%02x is right\n",
+                index_of(c), c.received + first, c.answer_size,
+                static_cast<unsigned char>(got[first]), static_cast<unsigned char>(wanted[first]));
 }
 
 inline void echo_load::receive(connection &c) {
     static char buffer[64 * 1024];
     // One byte more than is due, so that a surplus shows; on an idle connection anything does.
-    size_t due = c.is == state::idle ? 0 : c.size - c.received;
+    size_t due = c.is == state::idle ? 0 : c.answer_size - c.received;
     ssize_t n = recv(c.fd, buffer, std::min(sizeof buffer, due + 1), 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -287,7 +330,7 @@ inline void echo_load::receive(connection &c) {
     }
     compare(c, buffer, static_cast<size_t>(n));
     c.received += static_cast<uint32_t>(n);
-    if (c.received >= c.size)
+    if (c.received >= c.answer_size)
         complete(c, now_ns());
 }
 

@@ -10,11 +10,16 @@
 
 namespace perf {
 
+// What a request is. echo: random bytes, and the same come back. table: lines for
+// example/legacy_server; each connection puts a random text under a key of its own, and gets it back.
+enum class load_protocol { echo, table };
+
 struct load_options {
+    load_protocol protocol = load_protocol::echo;
     int port = 0;
     size_t connections = 10000;
     size_t active = 0; // requests under way at a time; 0: one on every connection
-    size_t size_min = 1, size_max = 1024;
+    size_t size_min = 1, size_max = 1024; // of the payload
     double seconds = 10;
     double warmup = 0;         // seconds before the measured ones
     uint64_t requests = 0;     // ends after so many, if that comes first; 0: by time alone
