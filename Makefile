@@ -96,7 +96,7 @@ perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcar
 # ---- Targets -------------------------------------------------------------------------------------
 
 .DEFAULT_GOAL := all
-.PHONY: all tests test test-i386 test-deps soak demo examples perf perf-programs lint tidy hook-table format install uninstall clean \
+.PHONY: all tests test test-i386 test-deps soak demo demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
         help list-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -250,11 +250,17 @@ format:                                        ## clang-format over everything
 	@find $(wildcard co_ctx co_routine co_hook tests example perf) -name '*.h' ! -name asm.h -o -name '*.hpp' \
 	    -o -name '*.c' -o -name '*.cpp' | xargs clang-format -i
 
-demo_programs := $(B)/example/echo_server $(addprefix $(B)/perf/,demo echo_load echo_pthread)
-demo:                                          ## 10,000 connections, checked byte by byte
+demo_programs := $(if $(launcher),$(B)/corun) $(B)/example/legacy_server $(addprefix $(B)/perf/,demo echo_load)
+linked_programs := $(B)/example/echo_server $(addprefix $(B)/perf/,demo_linked echo_load echo_pthread)
+demo:                                          ## a server of threads natively and under corun; every byte checked
 	@command -v $(CXX) >/dev/null || tests/support/test_deps g++
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(demo_programs)
 	@$(B)/perf/demo
+
+demo-linked:                                   ## 10,000 connections to a server linked with corun
+	@command -v $(CXX) >/dev/null || tests/support/test_deps g++
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(linked_programs)
+	@$(B)/perf/demo_linked
 
 benchmarks := switch_bench coroutine_bench sync_bench stack_memory echo_compare idle_bench
 perf: $(perf_bins) $(B)/example/echo_server    ## runs the benchmarks, one after the other
