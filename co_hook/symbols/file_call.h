@@ -104,4 +104,17 @@ int libc_by_descriptor(const wait_kind &kind, int fd, Out *out, F function) {
         far < 0 ? far : libc_by_helper(kind, static_cast<const char *>(nullptr), out, function));
 }
 
+inline bool names_descriptor(const char *path, int flags) {
+    return (flags & AT_EMPTY_PATH) && (!path || calls::path_bytes(path) == 1);
+}
+
+// As the *at functions take it: function(path, out), where path may be the descriptor's own.
+template <class Out, class F>
+int libc_at(const wait_kind &kind, int dirfd, const char *path, int flags, Out *out, F function) {
+    if (names_descriptor(path, flags))
+        return libc_by_descriptor(kind, dirfd, out,
+                                  [function](const char *, Out *o) { return function("", o); });
+    return libc_by_path(kind, dirfd, path, !(flags & AT_SYMLINK_NOFOLLOW), out, function);
+}
+
 } // namespace corun::symbols

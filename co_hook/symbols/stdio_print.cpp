@@ -107,25 +107,15 @@ int hook___vdprintf_chk(int fd, int flag, const char *format, va_list list) {
 }
 
 // The others are these with other arguments, in libc too.
-#define CORUN_PRINT(name, parameters, of, first, last)                                             \
-    CORUN_EXPORTED int hook_##name parameters __asm__(#name);                                      \
-    int hook_##name parameters {                                                                   \
-        va_list list;                                                                              \
-        va_start(list, last);                                                                      \
-        int n = hook_##of first;                                                                   \
-        va_end(list);                                                                              \
-        return n;                                                                                  \
-    }
-CORUN_PRINT(fprintf, (FILE * stream, const char *format, ...), vfprintf, (stream, format, list),
-            format)
-CORUN_PRINT(printf, (const char *format, ...), vfprintf, (stdout, format, list), format)
-CORUN_PRINT(dprintf, (int fd, const char *format, ...), vdprintf, (fd, format, list), format)
+CORUN_PRINT(fprintf, (FILE * stream, const char *format, ...), vfprintf, (stream, format, list))
+CORUN_PRINT(printf, (const char *format, ...), vfprintf, (stdout, format, list))
+CORUN_PRINT(dprintf, (int fd, const char *format, ...), vdprintf, (fd, format, list))
 CORUN_PRINT(__fprintf_chk, (FILE * stream, int flag, const char *format, ...), __vfprintf_chk,
-            (stream, flag, format, list), format)
+            (stream, flag, format, list))
 CORUN_PRINT(__printf_chk, (int flag, const char *format, ...), __vfprintf_chk,
-            (stdout, flag, format, list), format)
+            (stdout, flag, format, list))
 CORUN_PRINT(__dprintf_chk, (int fd, int flag, const char *format, ...), __vdprintf_chk,
-            (fd, flag, format, list), format)
+            (fd, flag, format, list))
 
 CORUN_EXPORTED int hook_vprintf(const char *format, va_list list) __asm__("vprintf");
 int hook_vprintf(const char *format, va_list list) { return hook_vfprintf(stdout, format, list); }

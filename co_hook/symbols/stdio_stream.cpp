@@ -128,6 +128,21 @@ void stream_io::flush_line_buffered_stdout() {
         error_ = ECANCELED;
 }
 
+// Bytes from the descriptor, and what that does to the stream. 0: end or error.
+size_t stream_io::read_some(char *to, size_t n) {
+    word r = calls::read(f_->_fileno, to, n);
+    if (r > 0) {
+        if (f_->_offset >= 0)
+            f_->_offset += r;
+        return static_cast<size_t>(r);
+    }
+    if (r < 0)
+        error_ = static_cast<int>(-r);
+    if (r != -ECANCELED) // a cancel does nothing to it
+        f_->_flags |= r < 0 ? flag_error : flag_eof;
+    return 0;
+}
+
 bool stream_io::fill() {
     FILE *f = f_;
     if (CO_LIKELY(f->_IO_read_ptr < f->_IO_read_end))
@@ -141,22 +156,11 @@ bool stream_io::fill() {
     char *base = f->_IO_buf_base;
     f->_IO_read_base = f->_IO_read_ptr = f->_IO_read_end = base;
     f->_IO_write_base = f->_IO_write_ptr = f->_IO_write_end = base;
-    word n = calls::read(f->_fileno, base, static_cast<size_t>(f->_IO_buf_end - base));
-    if (n > 0) {
-        f->_IO_read_end = base + n;
-        if (f->_offset >= 0)
-            f->_offset += n;
-        return true;
-    }
-    if (n == -ECANCELED) {
-        error_ = ECANCELED; // nothing happened to the stream
-        return false;
-    }
-    if (n < 0)
-        error_ = static_cast<int>(-n);
-    f->_flags |= n < 0 ? flag_error : flag_eof;
-    f->_offset = position_unknown;
-    return false;
+    size_t n = read_some(base, static_cast<size_t>(f->_IO_buf_end - base));
+    f->_IO_read_end = base + n;
+    if (n == 0 && error_ != ECANCELED)
+        f->_offset = position_unknown;
+    return n > 0;
 }
 
 bool stream_io::fill_behind() {
@@ -167,19 +171,9 @@ bool stream_io::fill_behind() {
     memmove(f->_IO_buf_base, f->_IO_read_ptr, there);
     f->_IO_read_base = f->_IO_read_ptr = f->_IO_buf_base;
     f->_IO_read_end = f->_IO_buf_base + there;
-    word n = calls::read(f->_fileno, f->_IO_read_end,
-                         static_cast<size_t>(f->_IO_buf_end - f->_IO_read_end));
-    if (n > 0) {
-        f->_IO_read_end += n;
-        if (f->_offset >= 0)
-            f->_offset += n;
-        return true;
-    }
-    if (n < 0)
-        error_ = static_cast<int>(-n);
-    if (n != -ECANCELED)
-        f->_flags |= n < 0 ? flag_error : flag_eof;
-    return false;
+    size_t n = read_some(f->_IO_read_end, static_cast<size_t>(f->_IO_buf_end - f->_IO_read_end));
+    f->_IO_read_end += n;
+    return n > 0;
 }
 
 size_t stream_io::read_directly(char *to, size_t n) {
@@ -205,17 +199,7 @@ size_t stream_io::read_directly(char *to, size_t n) {
         return 0;
     f->_IO_read_base = f->_IO_read_ptr = f->_IO_read_end = f->_IO_buf_base;
     f->_IO_write_base = f->_IO_write_ptr = f->_IO_write_end = f->_IO_buf_base;
-    word got = calls::read(f->_fileno, to, n - n % block);
-    if (got > 0) {
-        if (f->_offset >= 0)
-            f->_offset += got;
-        return static_cast<size_t>(got);
-    }
-    if (got < 0)
-        error_ = static_cast<int>(-got);
-    if (got != -ECANCELED)
-        f->_flags |= got < 0 ? flag_error : flag_eof;
-    return 0;
+    return read_some(to, n - n % block);
 }
 
 // ---- Writing

@@ -79,6 +79,7 @@ class stream_io {
 
   private:
     bool prepare_reading();
+    size_t read_some(char *to, size_t n);
     bool start_putting();
     size_t write_out(const char *data, size_t n);
     void flush_line_buffered_stdout();
@@ -94,3 +95,14 @@ class stream_io {
 bool is_ours(FILE *stream);
 
 } // namespace corun::symbols
+
+// A function with a variable list, by the one that takes it as a va_list.
+#define CORUN_PRINT(name, parameters, of, arguments)                                               \
+    CORUN_EXPORTED int hook_##name parameters __asm__(#name);                                      \
+    int hook_##name parameters {                                                                   \
+        va_list list;                                                                              \
+        va_start(list, format);                                                                    \
+        int n = hook_##of arguments;                                                               \
+        va_end(list);                                                                              \
+        return n;                                                                                  \
+    }

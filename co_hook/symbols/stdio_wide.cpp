@@ -159,22 +159,13 @@ CORUN_WIDE_OUT(vfwprintf, (FILE * stream, const wchar_t *format, va_list list),
 CORUN_WIDE_OUT(__vfwprintf_chk, (FILE * stream, int flag, const wchar_t *format, va_list list),
                (stream, flag, format, list))
 
-#define CORUN_WPRINT(name, parameters, of, arguments)                                              \
-    CORUN_EXPORTED int hook_##name parameters __asm__(#name);                                      \
-    int hook_##name parameters {                                                                   \
-        va_list list;                                                                              \
-        va_start(list, format);                                                                    \
-        int n = hook_##of arguments;                                                               \
-        va_end(list);                                                                              \
-        return n;                                                                                  \
-    }
-CORUN_WPRINT(fwprintf, (FILE * stream, const wchar_t *format, ...), vfwprintf,
-             (stream, format, list))
-CORUN_WPRINT(wprintf, (const wchar_t *format, ...), vfwprintf, (stdout, format, list))
-CORUN_WPRINT(__fwprintf_chk, (FILE * stream, int flag, const wchar_t *format, ...), __vfwprintf_chk,
-             (stream, flag, format, list))
-CORUN_WPRINT(__wprintf_chk, (int flag, const wchar_t *format, ...), __vfwprintf_chk,
-             (stdout, flag, format, list))
+CORUN_PRINT(fwprintf, (FILE * stream, const wchar_t *format, ...), vfwprintf,
+            (stream, format, list))
+CORUN_PRINT(wprintf, (const wchar_t *format, ...), vfwprintf, (stdout, format, list))
+CORUN_PRINT(__fwprintf_chk, (FILE * stream, int flag, const wchar_t *format, ...), __vfwprintf_chk,
+            (stream, flag, format, list))
+CORUN_PRINT(__wprintf_chk, (int flag, const wchar_t *format, ...), __vfwprintf_chk,
+            (stdout, flag, format, list))
 CORUN_EXPORTED int hook_vwprintf(const wchar_t *format, va_list list) __asm__("vwprintf");
 int hook_vwprintf(const wchar_t *format, va_list list) {
     return hook_vfwprintf(stdout, format, list);

@@ -28,7 +28,6 @@ namespace corun::symbols {
     X(directory_table)                                                                             \
     X(environment_table)                                                                           \
     X(epoll_table)                                                                                 \
-    X(file_status_table)                                                                           \
     X(file_times_table)                                                                            \
     X(files_table)                                                                                 \
     X(h_errno_table)                                                                               \
@@ -42,6 +41,7 @@ namespace corun::symbols {
     X(names_table)                                                                                 \
     X(once_table)                                                                                  \
     X(open_table)                                                                                  \
+    X(paths_table)                                                                                 \
     X(poll_table)                                                                                  \
     X(raw_table)                                                                                   \
     X(receive_table)                                                                               \
@@ -52,6 +52,8 @@ namespace corun::symbols {
     X(sleep_table)                                                                                 \
     X(spawn_table)                                                                                 \
     X(spin_table)                                                                                  \
+    X(stat_table)                                                                                  \
+    X(statfs_table)                                                                                \
     X(stdio_lock_table)                                                                            \
     X(stdio_open_table)                                                                            \
     X(stdio_print_table)                                                                           \
