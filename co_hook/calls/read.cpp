@@ -9,19 +9,13 @@ namespace {
 
 constexpr wait_kind read_kind{"read", true, abandon_fd_wait};
 
-word read_socket(int fd, const iovec *parts, int count) {
-    msghdr message{};
-    message.msg_iov = const_cast<iovec *>(parts);
-    message.msg_iovlen = static_cast<size_t>(count);
-    return calls::recvmsg(fd, &message, 0);
-}
-
 } // namespace
 
 word read(int fd, void *buffer, size_t n) {
     uint32_t bits = known_bits(fd);
-    if (n == 0)
+    if (CO_UNLIKELY(n == 0 || is_beyond(buffer, n)))
         return sys::read(fd, buffer, n); // never waits; recv would
+    n = as_taken(n);
     if (CO_LIKELY(is_socket(bits))) {
         word r = calls::recvfrom(fd, buffer, n, 0, nullptr, nullptr);
         if (CO_LIKELY(r != -ENOTSOCK))
@@ -46,26 +40,17 @@ word readv(int fd, const iovec *parts, int count) {
 }
 
 word pread(int fd, void *buffer, size_t n, int64_t offset) {
-    iovec whole{buffer, n};
     if (offset < 0)
         return -EINVAL; // to preadv2, -1 would be the current position
+    if (CO_UNLIKELY(is_beyond(buffer, n)))
+        return sys::call(SYS_pread64, fd, buffer, n, static_cast<long>(offset),
+                         static_cast<long>(offset >> 32));
+    iovec whole{buffer, as_taken(n)};
     return run_transfer({read_kind, fd, fd_read, &whole, 1, offset, 0}, known_bits(fd));
 }
 
 word preadv2(int fd, const iovec *parts, int count, int64_t offset, int flags) {
-    transfer t{read_kind, fd, fd_read, parts, count, offset, flags};
-    uint32_t bits = known_bits(fd);
-    if (is_socket(bits)) {
-        if (offset != current_position || flags != 0 || count <= 0 || count > 1024 ||
-            bytes_in(parts, static_cast<size_t>(count)) == 0)
-            return make_call(t, flags != 0 ? RWF_NOWAIT : 0);
-        word r = read_socket(fd, parts, count);
-        if (r != -ENOTSOCK)
-            return r;
-        unlearn(fd);
-        bits = known_bits(fd);
-    }
-    return run_transfer(t, bits);
+    return vectored({read_kind, fd, fd_read, parts, count, offset, flags});
 }
 
 } // namespace corun::calls

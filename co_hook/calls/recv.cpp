@@ -25,17 +25,17 @@ inline void received(int fd, uint32_t bits, int flags, word result, size_t asked
     fd_done(fd, fd_read);
 }
 
-// MSG_WAITALL on a byte stream: until all has come, the stream ends, or an error cuts it short.
-word receive_all(int fd, char *buffer, size_t n, int flags, sockaddr *address, socklen_t *length) {
-    fd_waiter waiter{recv_kind, fd, fd_read};
-    size_t got = 0;
+// MSG_WAITALL on a byte stream, of which `got` bytes are there: until all has come, the stream ends,
+// or an error cuts it short. receive(got) asks for the rest.
+template <class Receive>
+word receive_all(const wait_kind &kind, int fd, size_t got, size_t wanted, Receive receive) {
+    fd_waiter waiter{kind, fd, fd_read};
     for (;;) {
         if (fd_may(fd, fd_read)) {
-            word r =
-                sys::recvfrom(fd, buffer + got, n - got, flags | MSG_DONTWAIT, address, length);
+            word r = receive(got);
             if (r > 0)
                 got += static_cast<size_t>(r);
-            if (r == 0 || got == n || (sys::failed(r) && r != -EAGAIN)) {
+            if (r == 0 || got == wanted || (sys::failed(r) && r != -EAGAIN)) {
                 fd_done(fd, fd_read);
                 return partial(got, r);
             }
@@ -44,9 +44,7 @@ word receive_all(int fd, char *buffer, size_t n, int flags, sockaddr *address, s
             fd_saw_eagain(fd, fd_read);
         }
         if (int e = waiter.wait())
-            return e > 0 && got == 0
-                       ? sys::recvfrom(fd, buffer, n, flags | MSG_DONTWAIT, address, length)
-                       : partial(got, e < 0 ? e : -EAGAIN);
+            return e > 0 && got == 0 ? receive(0) : partial(got, e < 0 ? e : -EAGAIN);
     }
 }
 
@@ -92,29 +90,13 @@ word receive_message(int fd, msghdr *message, int flags) {
 }
 
 // What is still missing after the first part of a MSG_WAITALL message.
-word receive_rest(int fd, const msghdr *message, int flags, size_t got, size_t wanted) {
-    fd_waiter waiter{recvmsg_kind, fd, fd_read};
-    for (;;) {
-        if (fd_may(fd, fd_read)) {
-            iovec window[window_parts];
-            msghdr rest{};
-            rest.msg_iov = window;
-            rest.msg_iovlen = static_cast<size_t>(
-                rest_of(message->msg_iov, static_cast<int>(message->msg_iovlen), got, window));
-            word r = receive_message(fd, &rest, flags | MSG_DONTWAIT);
-            if (r > 0)
-                got += static_cast<size_t>(r);
-            if (r == 0 || got == wanted || (sys::failed(r) && r != -EAGAIN)) {
-                fd_done(fd, fd_read);
-                return partial(got, r);
-            }
-            if (r > 0)
-                continue;
-            fd_saw_eagain(fd, fd_read);
-        }
-        if (int e = waiter.wait())
-            return partial(got, e < 0 ? e : -EAGAIN);
-    }
+word receive_rest(int fd, const msghdr *message, int flags, size_t got) {
+    iovec window[window_parts];
+    msghdr rest{};
+    rest.msg_iov = window;
+    rest.msg_iovlen = static_cast<size_t>(
+        rest_of(message->msg_iov, static_cast<int>(message->msg_iovlen), got, window));
+    return receive_message(fd, &rest, flags | MSG_DONTWAIT);
 }
 
 } // namespace
@@ -128,7 +110,10 @@ word recvfrom(int fd, void *buffer, size_t n, int flags, sockaddr *address, sock
             return peek_all(fd, n, [=] {
                 return sys::recvfrom(fd, buffer, n, flags | MSG_DONTWAIT, address, length);
             });
-        return receive_all(fd, static_cast<char *>(buffer), n, flags, address, length);
+        return receive_all(recv_kind, fd, 0, n, [=](size_t got) {
+            return sys::recvfrom(fd, static_cast<char *>(buffer) + got, n - got,
+                                 flags | MSG_DONTWAIT, address, length);
+        });
     }
     fd_waiter waiter{recv_kind, fd, fd_read};
     for (;;) {
@@ -184,7 +169,8 @@ word recvmsg(int fd, msghdr *message, int flags) {
     size_t wanted = bytes_in(message->msg_iov, message->msg_iovlen);
     if (all && r > 0 && static_cast<size_t>(r) < wanted &&
         !(room != 0 && message->msg_controllen != 0)) // the kernel stops behind what carries rights
-        return receive_rest(fd, message, flags, static_cast<size_t>(r), wanted);
+        return receive_all(recvmsg_kind, fd, static_cast<size_t>(r), wanted,
+                           [=](size_t got) { return receive_rest(fd, message, flags, got); });
     received(fd, bits, flags, r, wanted);
     return r;
 }

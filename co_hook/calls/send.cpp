@@ -61,6 +61,7 @@ word sendto(int fd, const void *buffer, size_t n, int flags, const sockaddr *add
         return send_with_pauses(
             fd, [=] { return sys::sendto(fd, buffer, n, flags | MSG_DONTWAIT, address, length); });
     const char *from = static_cast<const char *>(buffer);
+    n = as_taken(n);
     bool stream = is_stream(bits);
     size_t sent = 0;
     fd_waiter waiter{send_kind, fd, fd_write};

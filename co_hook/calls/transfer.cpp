@@ -137,9 +137,21 @@ word make_call(const transfer &t, int extra_flags) {
     return sys::call(reading ? SYS_preadv : SYS_pwritev, t.fd, t.parts, t.count, low, high);
 }
 
+// Does the kernel answer without a look at what there is to be read, or how much room? With no bytes it
+// does nothing (where recvmsg would wait, and sendmsg send an empty message); the rest is refused.
+static bool is_settled(const transfer &t) {
+    if (t.count <= 0 || t.count > 1024)
+        return true;
+    for (int i = 0; i < t.count; ++i) {
+        size_t n = t.parts[i].iov_len;
+        if (n > SIZE_MAX / 2 || is_beyond(t.parts[i].iov_base, t.count == 1 ? as_taken(n) : n))
+            return true;
+    }
+    return bytes_in(t.parts, static_cast<size_t>(t.count)) == 0;
+}
+
 word run_transfer(const transfer &t, uint32_t bits) {
-    if (bits == 0 || surely_nonblocking(bits) || (t.flags & RWF_NOWAIT) || t.count <= 0 ||
-        t.count > 1024 || bytes_in(t.parts, static_cast<size_t>(t.count)) == 0)
+    if (bits == 0 || surely_nonblocking(bits) || (t.flags & RWF_NOWAIT) || is_settled(t))
         return make_call(t, 0);
     if (kind_of(bits) == kind_file)
         return transfer_file(t, bits);
@@ -148,6 +160,24 @@ word run_transfer(const transfer &t, uint32_t bits) {
     if (t.offset != current_position)
         return make_call(t, 0); // ESPIPE, or a device with positions: no queue to wait in
     return transfer_pollable(t, bits);
+}
+
+word vectored(const transfer &t) {
+    uint32_t bits = known_bits(t.fd);
+    if (is_socket(bits)) {
+        if (t.offset != current_position || t.flags != 0 || is_settled(t))
+            return make_call(t, t.flags != 0 ? RWF_NOWAIT : 0);
+        msghdr message{};
+        message.msg_iov = const_cast<iovec *>(t.parts);
+        message.msg_iovlen = static_cast<size_t>(t.count);
+        word r = t.d == fd_read ? calls::recvmsg(t.fd, &message, 0)
+                                : calls::sendmsg(t.fd, &message, record_flag(bits));
+        if (r != -ENOTSOCK)
+            return r;
+        unlearn(t.fd);
+        bits = known_bits(t.fd);
+    }
+    return run_transfer(t, bits);
 }
 
 } // namespace corun::calls

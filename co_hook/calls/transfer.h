@@ -34,6 +34,10 @@ inline bool refuses_nowait(word r) { return r == -EOPNOTSUPP || r == -ENOSYS; }
 word transfer_file(const transfer &t, uint32_t bits);
 // In a coroutine; bits: of the descriptor, which is no socket.
 word run_transfer(const transfer &t, uint32_t bits);
+// In a coroutine, for any descriptor: readv, preadv2 and their kin.
+word vectored(const transfer &t);
+// write() ends a record; send() only does when asked to.
+inline int record_flag(uint32_t bits) { return kind_of(bits) == kind_seqpacket ? MSG_EOR : 0; }
 
 // file_turn.cpp: calls that use the file position take turns, so that those behind an offloaded one
 // neither overtake it nor block the thread on the kernel's lock. 0, or -ECANCELED, -ENOMEM.

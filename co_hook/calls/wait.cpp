@@ -70,7 +70,7 @@ int rest_of(const iovec *parts, int count, size_t from, iovec (&window)[window_p
 size_t bytes_in(const iovec *parts, size_t count) {
     size_t bytes = 0;
     for (size_t i = 0; i < count; ++i)
-        bytes += parts[i].iov_len;
+        bytes += parts[i].iov_len < most_bytes - bytes ? parts[i].iov_len : most_bytes - bytes;
     return bytes;
 }
 

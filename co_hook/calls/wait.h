@@ -67,7 +67,22 @@ class pool_block {
 // allocated. Returns how many parts.
 inline constexpr int window_parts = 16;
 int rest_of(const iovec *parts, int count, size_t from, iovec (&window)[window_parts]);
-// Bytes in all of them.
+// Bytes in all of them, as far as one call moves them.
 size_t bytes_in(const iovec *parts, size_t count);
+
+// No call moves more: of what is asked for the kernel takes this much (its MAX_RW_COUNT).
+inline constexpr size_t most_bytes = 0x7ffff000;
+inline size_t as_taken(size_t n) { return n < most_bytes ? n : most_bytes; }
+
+// Does it reach into the kernel's half? There read and write say EFAULT before they look for bytes, so
+// nobody may wait. (With four levels of page tables. A 64-bit kernel refuses a 32-bit program nothing.)
+inline bool is_beyond([[maybe_unused]] const void *at, [[maybe_unused]] size_t n) {
+#if defined(__i386__)
+    return false;
+#else
+    constexpr uintptr_t end = (uintptr_t{1} << 47) - 4096;
+    return n > end || reinterpret_cast<uintptr_t>(at) > end - n;
+#endif
+}
 
 } // namespace corun::calls
