@@ -38,7 +38,7 @@ int c11_result(int error) {
 CORUN_PTHREAD_NATIVE(int, mtx_lock, (mtx_t * m), (m), c11_result(hooked_mutex.lock(of(m))));
 int hook_mtx_lock(mtx_t *m) {
     if (coroutine *co = mutex_user(of(m)))
-        return c11_result(lock_mutex(co, of(m), {}, __builtin_return_address(0)));
+        return c11_result(lock_mutex(co, of(m), __builtin_return_address(0)));
     return native_mtx_lock(m);
 }
 
@@ -102,8 +102,8 @@ int timedwait(pthread_cond_t *, pthread_mutex_t *, const timespec64 *) { return 
         coroutine *co = mutex_user(of(m));                                                         \
         if (!co)                                                                                   \
             return native_##name(m, at);                                                           \
-        clock_limit limit = limit_of(CLOCK_REALTIME, at);                                          \
-        return c11_result(lock_mutex(co, of(m), limit, __builtin_return_address(0)));              \
+        return c11_result(                                                                         \
+            lock_mutex_until(co, of(m), CLOCK_REALTIME, at, __builtin_return_address(0)));         \
     }
 #define CORUN_CND_TIMEDWAIT(name, T)                                                               \
     CORUN_PTHREAD_NATIVE(int, name, (cnd_t * c, mtx_t * m, const T *at), (c, m, at),               \

@@ -104,7 +104,7 @@ int wait_on_cond(coroutine *co, pthread_cond_t *cond, pthread_mutex_t *m,
     // It may be destroyed from here on, by one who knows that all its waiters were woken.
     if (!shared)
         leave_seat(cond);
-    int locked = lock_mutex(co, m, {}, nullptr);
+    int locked = lock_mutex(co, m, nullptr);
     return locked != 0 ? locked : r;
 }
 

@@ -16,7 +16,6 @@
 #include "co_routine/core/switch.h"
 
 #include <climits>
-#include <link.h>
 #include <linux/futex.h>
 
 namespace corun::symbols {
@@ -130,9 +129,6 @@ int wait_and_take(coroutine *co, pthread_mutex_t *m, const clock_limit &limit) {
 }
 
 [[gnu::cold]] int lock_by_trying(coroutine *co, pthread_mutex_t *m, const clock_limit &limit) {
-    int r = native_pthread_mutex_trylock(m);
-    if (r != EBUSY)
-        return r;
     if (!limit.valid)
         return EINVAL;
     cancel_shield shield(co);
@@ -140,45 +136,11 @@ int wait_and_take(coroutine *co, pthread_mutex_t *m, const clock_limit &limit) {
     while (!limit.is_over()) {
         if (park(trying_kind, {.object = m}, limit.at.within(pauses.next_ns())) == -ENOMEM)
             return ENOMEM;
-        r = native_pthread_mutex_trylock(m);
+        int r = native_pthread_mutex_trylock(m);
         if (r != EBUSY)
             return r;
     }
     return ETIMEDOUT;
-}
-
-// ---- The program's allocator, if it has one of its own. It must not park: its tables are the thread's, so
-// another coroutine of this thread could come in while it is half way.
-
-uintptr_t allocator_low, allocator_high;
-
-int note_range(dl_phdr_info *info, size_t, void *base) {
-    if (info->dlpi_addr == 0 || info->dlpi_addr != reinterpret_cast<uintptr_t>(base))
-        return 0;
-    for (int i = 0; i < info->dlpi_phnum; ++i)
-        if (info->dlpi_phdr[i].p_type == PT_LOAD && info->dlpi_phdr[i].p_flags & PF_X) {
-            allocator_low = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-            allocator_high = allocator_low + info->dlpi_phdr[i].p_memsz;
-        }
-    return 1;
-}
-
-// Not for libc's own malloc, which locks without our names, nor for one inside the program, which
-// cannot be told from the rest of it.
-__attribute__((constructor(102))) void find_allocator() {
-    Dl_info of_malloc, of_libc, of_us;
-    void *libc = reinterpret_cast<void *>(&dl_iterate_phdr);
-    void *found = dlsym(RTLD_DEFAULT, "malloc");
-    if (!found || !dladdr(found, &of_malloc) || !dladdr(libc, &of_libc) ||
-        !dladdr(reinterpret_cast<void *>(&mutex_waiters), &of_us))
-        return;
-    const void *main_base = dlsym(RTLD_DEFAULT, "_start");
-    Dl_info of_main{};
-    if (main_base)
-        dladdr(main_base, &of_main);
-    if (of_malloc.dli_fbase != of_libc.dli_fbase && of_malloc.dli_fbase != of_us.dli_fbase &&
-        of_malloc.dli_fbase != of_main.dli_fbase)
-        dl_iterate_phdr(note_range, of_malloc.dli_fbase);
 }
 
 [[gnu::noinline]] int lock_contended(coroutine *co, pthread_mutex_t *m, const clock_limit &limit,
@@ -201,11 +163,6 @@ bool is_simple(int kind) { return (kind & ~simple_bits) == 0; }
 
 } // namespace
 
-bool is_allocator(const void *code) {
-    uintptr_t at = reinterpret_cast<uintptr_t>(code);
-    return at - allocator_low < allocator_high - allocator_low;
-}
-
 [[gnu::cold]] void let_others_run(coroutine *co) {
     co_env *env = co->env;
     tls_turn_at = nullptr;
@@ -216,15 +173,28 @@ bool is_allocator(const void *code) {
     co->waiting = nullptr;
 }
 
-int lock_mutex(coroutine *co, pthread_mutex_t *m, const clock_limit &limit, const void *caller) {
+int lock_at_once(coroutine *co, pthread_mutex_t *m) {
     int kind = kind_of(m);
-    if (CO_UNLIKELY(!is_simple(kind)))
-        return lock_by_trying(co, m, limit);
+    if (CO_UNLIKELY(!is_simple(kind))) {
+        int r = native_pthread_mutex_trylock(m);
+        return r == EBUSY ? must_wait : r;
+    }
     int again = (kind & type_mask) != 0 ? lock_again(co, m, kind, EDEADLK) : -1;
     if (again >= 0)
         return again;
     keep_turn(co, m);
-    return CO_LIKELY(take(co, m)) ? 0 : lock_contended(co, m, limit, caller);
+    return CO_LIKELY(take(co, m)) ? 0 : must_wait;
+}
+
+int wait_for_mutex(coroutine *co, pthread_mutex_t *m, const clock_limit &limit,
+                   const void *caller) {
+    return is_simple(kind_of(m)) ? lock_contended(co, m, limit, caller)
+                                 : lock_by_trying(co, m, limit);
+}
+
+int lock_mutex(coroutine *co, pthread_mutex_t *m, const void *caller) {
+    int r = lock_at_once(co, m);
+    return CO_LIKELY(r != must_wait) ? r : wait_for_mutex(co, m, {}, caller);
 }
 
 int try_mutex(coroutine *co, pthread_mutex_t *m) {
@@ -274,7 +244,7 @@ coroutine *mutex_user(const pthread_mutex_t *m) {
 
 int hook_pthread_mutex_lock(pthread_mutex_t *m) {
     if (coroutine *co = mutex_user(m))
-        return lock_mutex(co, m, {}, __builtin_return_address(0));
+        return lock_mutex(co, m, __builtin_return_address(0));
     return native_pthread_mutex_lock(m);
 }
 
@@ -297,7 +267,7 @@ int hook_pthread_mutex_unlock(pthread_mutex_t *m) {
     CORUN_WEAK_HOOK(name);                                                                         \
     int hook_##name(pthread_mutex_t *m, const T *at) {                                             \
         if (coroutine *co = mutex_user(m))                                                         \
-            return lock_mutex(co, m, limit_of(CLOCK_REALTIME, at), __builtin_return_address(0));   \
+            return lock_mutex_until(co, m, CLOCK_REALTIME, at, __builtin_return_address(0));       \
         return native_##name(m, at);                                                               \
     }
 #define CORUN_CLOCKLOCK(name, T)                                                                   \
@@ -310,7 +280,7 @@ int hook_pthread_mutex_unlock(pthread_mutex_t *m) {
             return native_##name(m, clock, at);                                                    \
         if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC)                                   \
             return EINVAL;                                                                         \
-        return lock_mutex(co, m, limit_of(clock, at), __builtin_return_address(0));                \
+        return lock_mutex_until(co, m, clock, at, __builtin_return_address(0));                    \
     }
 CORUN_TIMEDLOCK(pthread_mutex_timedlock, timespec)
 CORUN_CLOCKLOCK(pthread_mutex_clocklock, timespec)

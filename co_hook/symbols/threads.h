@@ -65,13 +65,23 @@ inline void end_turn_at(const void *object) {
 }
 
 // mutex.cpp. In a coroutine; 0 or an errno value. caller: the return address, see is_allocator.
-int lock_mutex(coroutine *co, pthread_mutex_t *m, const clock_limit &limit, const void *caller);
+int lock_mutex(coroutine *co, pthread_mutex_t *m, const void *caller);
+inline constexpr int must_wait = -1;
+int lock_at_once(coroutine *co, pthread_mutex_t *m); // or must_wait
+int wait_for_mutex(coroutine *co, pthread_mutex_t *m, const clock_limit &limit, const void *caller);
+// The time is read only where it is waited for, as libc does it.
+template <class T>
+int lock_mutex_until(coroutine *co, pthread_mutex_t *m, int clock, const T *at,
+                     const void *caller) {
+    int r = lock_at_once(co, m);
+    return r == must_wait ? wait_for_mutex(co, m, limit_of(clock, at), caller) : r;
+}
 int try_mutex(coroutine *co, pthread_mutex_t *m);
 int unlock_mutex(coroutine *co, pthread_mutex_t *m);
 // The running coroutine, if m is to be treated as a coroutine's; nullptr: libc's function it is.
 coroutine *mutex_user(const pthread_mutex_t *m);
 
-// Does this code belong to the object that malloc comes from, if that is neither libc nor the program?
+// allocator.cpp. Does this code belong to the object that malloc comes from, if that is neither libc nor the program?
 bool is_allocator(const void *code);
 
 extern unsigned mutex_waiters __attribute__((visibility("hidden"))); // atomic: coroutines

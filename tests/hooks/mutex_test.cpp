@@ -4,6 +4,7 @@
 #include "tests/hooks/ticking.h"
 
 #include <atomic>
+#include <threads.h>
 
 namespace {
 
@@ -58,6 +59,46 @@ TEST(PthreadMutex, EveryTypeAnswersAsWithThreads) {
             if (type == PTHREAD_MUTEX_RECURSIVE || type == PTHREAD_MUTEX_ERRORCHECK)
                 s.says("one too many", pthread_mutex_unlock(&t.m));
         });
+}
+
+// libc's own function for 32-bit times reads it first, to convert it.
+TEST(PthreadMutex, ATimeThatIsNotWaitedForIsNotRead) {
+    auto body = [](side &s) {
+        const timespec *volatile nowhere = reinterpret_cast<const timespec *>(uintptr_t{64});
+        for (int type : {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK})
+            for (int robust : {PTHREAD_MUTEX_STALLED, PTHREAD_MUTEX_ROBUST}) {
+                pthread_mutexattr_t how;
+                pthread_mutexattr_init(&how);
+                pthread_mutexattr_settype(&how, type);
+                pthread_mutexattr_setrobust(&how, robust);
+                pthread_mutex_t m;
+                pthread_mutex_init(&m, &how);
+                s.says("free", pthread_mutex_timedlock(&m, nowhere));
+                if (type != PTHREAD_MUTEX_NORMAL)
+                    s.says("its own", pthread_mutex_timedlock(&m, nowhere));
+                while (pthread_mutex_unlock(&m) == 0 && type == PTHREAD_MUTEX_RECURSIVE)
+                    continue;
+                s.says("free", pthread_mutex_clocklock(&m, CLOCK_MONOTONIC, nowhere));
+                s.says("unlock", pthread_mutex_unlock(&m));
+                pthread_mutex_destroy(&m);
+            }
+        mtx_t c11;
+        mtx_init(&c11, mtx_timed);
+        s.says("C11", mtx_timedlock(&c11, nowhere));
+        mtx_unlock(&c11);
+        mtx_destroy(&c11);
+    };
+    if constexpr (sizeof(long) == 8) {
+        expect_same(body);
+    } else {
+        std::vector<std::string> trace;
+        in_coroutine([&] {
+            side s(true);
+            body(s);
+            trace = s.trace();
+        });
+        EXPECT_EQ(trace.back(), "C11 = 0");
+    }
 }
 
 TEST(PthreadMutex, TimesAndBadTimes) {
