@@ -2,6 +2,7 @@
 // gethostbyname and its kin: libc's reentrant functions on a helper. What the others return belongs
 // to the coroutine, until its next call of the kind or its end.
 #include "co_hook/symbols/helper_call.h"
+#include "co_hook/symbols/without_hooks.h"
 
 #include <netdb.h>
 
@@ -159,17 +160,24 @@ question by_address(const void *address, socklen_t length, int type) {
 
 } // namespace
 
+// libc's own hold a lock while they ask.
 hostent *hook_gethostbyname(const char *name) {
-    return hooks_are_on(family) ? ask_for_coroutine(by_name(name)) : native_gethostbyname(name);
+    if (hooks_are_on(family))
+        return ask_for_coroutine(by_name(name));
+    without_hooks scope;
+    return native_gethostbyname(name);
 }
 hostent *hook_gethostbyname2(const char *name, int type) {
-    return hooks_are_on(family) ? ask_for_coroutine(by_name(name, type))
-                                : native_gethostbyname2(name, type);
+    if (hooks_are_on(family))
+        return ask_for_coroutine(by_name(name, type));
+    without_hooks scope;
+    return native_gethostbyname2(name, type);
 }
 hostent *hook_gethostbyaddr(const void *address, socklen_t length, int type) {
-    return hooks_are_on(family) && length <= first_buffer
-               ? ask_for_coroutine(by_address(address, length, type))
-               : native_gethostbyaddr(address, length, type);
+    if (hooks_are_on(family) && length <= first_buffer)
+        return ask_for_coroutine(by_address(address, length, type));
+    without_hooks scope;
+    return native_gethostbyaddr(address, length, type);
 }
 int hook_gethostbyname_r(const char *name, hostent *space, char *buffer, size_t room,
                          hostent **result, int *h_error) {

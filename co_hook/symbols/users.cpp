@@ -2,6 +2,7 @@
 // Users and groups, as nsswitch.conf has them (files, LDAP, sssd): libc's own functions on a helper.
 // The ones that are not reentrant (getpwnam ...) return memory of libc's and stay as they are.
 #include "co_hook/symbols/helper_call.h"
+#include "co_hook/symbols/without_hooks.h"
 
 #include <grp.h>
 #include <pwd.h>
@@ -113,13 +114,15 @@ int ask(int (*f)(const entry_request<Entry> *, Entry *, char *, size_t, Entry **
                              Entry **found) { return native_##name_(q->id, e, b, n, found); },     \
                           nullptr, id, space, buffer, room, result);                               \
     }
-// The next entry of the process's one enumeration.
+// The next entry of the process's one enumeration, under libc's lock.
 #define CORUN_NEXT(name_, Entry)                                                                   \
     CORUN_NATIVE(int, name_, (Entry * space, char *buffer, size_t room, Entry **result),           \
                  ((void)space, (void)buffer, (void)room, (void)result, ENOSYS));                   \
     int hook_##name_(Entry *space, char *buffer, size_t room, Entry **result) {                    \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on(family)) {                                                               \
+            without_hooks scope;                                                                   \
             return native_##name_(space, buffer, room, result);                                    \
+        }                                                                                          \
         return ask<Entry>([](const entry_request<Entry> *, Entry *e, char *b, size_t n,            \
                              Entry **found) { return native_##name_(e, b, n, found); },            \
                           nullptr, 0, space, buffer, room, result);                                \

@@ -3,7 +3,7 @@
 // ask the modules of nsswitch.conf. A module (systemd, sss, ldap) talks to its server by names that
 // are hooked; a coroutine that parked there would leave the lock taken, and the next one to ask on
 // this thread would stop it for ever. So they are libc's own, and hooks are off until they return.
-#include "co_hook/symbols/hook.h"
+#include "co_hook/symbols/without_hooks.h"
 
 #include <grp.h>
 #include <netdb.h>
@@ -14,26 +14,6 @@ namespace corun::symbols {
 namespace {
 
 constexpr unsigned family = CO_HOOK_USERS;
-
-class without_hooks {
-  public:
-    without_hooks() {
-        const co_env *env = env_or_null();
-        if (env && env->running->has(flag_hooks)) {
-            co_ = env->running;
-            co_->clear(flag_hooks);
-        }
-    }
-    ~without_hooks() {
-        if (co_)
-            co_->set(flag_hooks);
-    }
-    without_hooks(const without_hooks &) = delete;
-    without_hooks &operator=(const without_hooks &) = delete;
-
-  private:
-    coroutine *co_ = nullptr;
-};
 
 template <class R> R not_found() {
     errno = ENOSYS;
