@@ -14,6 +14,7 @@
 #include "co_routine/base/sanitizer.h"
 #include "co_routine/co_routine.h"
 #include "co_routine/core/env.h"
+#include "tests/support/rounds.h"
 
 #include <gtest/gtest.h>
 
@@ -41,9 +42,6 @@ inline size_t slab_bytes_in_use() {
     size_t pools = env->pools.size() * corun::slab_pool::rounded(sizeof(corun::stack_pool));
     return env->slab.held_bytes() - pools;
 }
-
-// So many rounds, a tenth of them where each costs ten times as much.
-constexpr long rounds(long plain) { return CO_SANITIZED ? plain / 10 : plain; }
 
 // Counts its destruction: proof that frames were unwound.
 struct Unwound {

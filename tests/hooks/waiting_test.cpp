@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contract 19 and 23 for poll, select and the sleeping functions.
 #include "tests/hooks/both.h"
+#include "tests/hooks/late_signal.h"
 #include "tests/hooks/net.h"
 
 #include <chrono>
@@ -144,27 +145,9 @@ TEST(HooksAgainstTheKernel, Select) {
 
 // A signal that the mask of ppoll lets in ends the wait, although the thread blocks it.
 TEST(HooksAgainstTheKernel, TheMaskOfPpollLetsASignalIn) {
-    static volatile int handled;
-    struct sigaction act {};
-    act.sa_handler = [](int) { handled = handled + 1; };
-    sigaction(SIGUSR2, &act, nullptr);
-    expect_same([](side &s) {
-        handled = 0;
-        sigset_t block, none, before;
-        sigemptyset(&block);
-        sigaddset(&block, SIGUSR2);
-        sigemptyset(&none);
-        pthread_sigmask(SIG_BLOCK, &block, &before);
-        pthread_t self = pthread_self();
-        std::thread other([=] {
-            ::usleep(3 * late_us);
-            pthread_kill(self, SIGUSR2);
-        });
+    expect_a_signal_let_in([](side &s, const sigset_t *none) {
         timespec limit{5, 0};
-        s.says("ppoll", ppoll(nullptr, 0, &limit, &none));
-        s.says("handled", static_cast<int>(handled));
-        other.join();
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        s.says("ppoll", ppoll(nullptr, 0, &limit, none));
     });
 }
 

@@ -17,6 +17,8 @@
 #include "co_routine/core/env.h"
 #include "co_routine/loop/fd_events.h"
 #include "co_routine/loop/loop.h"
+#include "tests/support/bodies.h"
+#include "tests/support/rounds.h"
 
 #include <gtest/gtest.h>
 
@@ -32,18 +34,6 @@
 #include <unistd.h>
 #include <vector>
 
-// Plain builds keep the numbers of the contract; elsewhere each round costs much more.
-constexpr int rounds(int plain) {
-#if CO_SANITIZED || CO_CHECK_LEVEL > 1
-    return plain / 20;
-#elif defined(__i386__)
-    return plain / 4;
-#else
-    return plain;
-#endif
-}
-
-constexpr bool is_plain_build = !CO_SANITIZED && CO_CHECK_LEVEL < 2;
 constexpr int64_t patience_ns = 10 * corun::ns_per_s;
 inline int64_t soon() { return corun::deadline_in(patience_ns); }
 
@@ -193,26 +183,6 @@ inline co_stats stats_now() {
     EXPECT_EQ(co_get_stats(&s), 0);
     return s;
 }
-
-// Bodies live here and not on the coroutines' stacks, for one that is dropped runs no destructor.
-class coroutine_bodies {
-  public:
-    stCoRoutine_t *go(std::function<void()> body, stShareStack_t *stacks, bool keep) {
-        bodies_.push_back(std::make_unique<std::function<void()>>(std::move(body)));
-        stCoRoutineAttr_t attr;
-        attr.share_stack = stacks;
-        stCoRoutine_t *co = nullptr;
-        EXPECT_EQ(co_go(keep ? &co : nullptr, &attr, run, bodies_.back().get()), 0);
-        return co;
-    }
-
-  private:
-    static void *run(void *body) {
-        (*static_cast<std::function<void()> *>(body))();
-        return nullptr;
-    }
-    std::vector<std::unique_ptr<std::function<void()>>> bodies_;
-};
 
 class LoopTest : public ::testing::Test {
   protected:

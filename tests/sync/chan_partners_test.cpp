@@ -111,7 +111,7 @@ TEST_F(Chan, SharedStacksOfTwoThreadsExchangeBlocks) {
     std::vector<std::thread> threads;
     for (bool sends : {true, false})
         threads.emplace_back([&, sends] {
-            Bodies bodies;
+            coroutine_bodies bodies;
             stShareStack_t *stacks = co_alloc_sharestack(1, 64 * 1024);
             for (int c = 0; c < 3; ++c)
                 bodies.go(

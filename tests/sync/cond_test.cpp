@@ -179,7 +179,7 @@ TEST_F(Cond, SignalsAcrossThreadsWakeOneWaiterEach) {
     std::atomic<int> waiting{0}, woken{0};
     constexpr int waiters = 200;
     std::thread other([&] {
-        Bodies bodies;
+        coroutine_bodies bodies;
         for (int i = 0; i < waiters; ++i)
             bodies.go(
                 [&] {

@@ -13,6 +13,8 @@
 #include "co_routine/base/clock.h"
 #include "co_routine/co_routine.h"
 #include "co_routine/core/env.h"
+#include "tests/support/bodies.h"
+#include "tests/support/rounds.h"
 
 #include <gtest/gtest.h>
 
@@ -24,27 +26,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-// The bodies live here, not on the coroutines' stacks: a released coroutine runs no destructor.
-class Bodies {
-  public:
-    stCoRoutine_t *go(std::function<void()> body, stShareStack_t *stacks, bool keep) {
-        bodies_.push_back(std::make_unique<std::function<void()>>(std::move(body)));
-        stCoRoutineAttr_t attr;
-        attr.share_stack = stacks;
-        stCoRoutine_t *co = nullptr;
-        int error = co_go(keep ? &co : nullptr, &attr, run, bodies_.back().get());
-        EXPECT_EQ(error, 0);
-        return co;
-    }
-
-  private:
-    static void *run(void *body) {
-        (*static_cast<std::function<void()> *>(body))();
-        return nullptr;
-    }
-    std::vector<std::unique_ptr<std::function<void()>>> bodies_;
-};
 
 class SyncTest : public ::testing::Test {
   protected:
@@ -104,7 +85,7 @@ class SyncTest : public ::testing::Test {
         stacks_ = nullptr;
     }
 
-    Bodies bodies_;
+    coroutine_bodies bodies_;
     std::vector<stCoRoutine_t *> kept_;
     stShareStack_t *stacks_ = nullptr;
     size_t held_bytes_ = 0;
@@ -116,22 +97,13 @@ inline void run_threads(int threads, int per_thread,
     std::vector<std::thread> all;
     for (int t = 0; t < threads; ++t)
         all.emplace_back([&body, t, per_thread] {
-            Bodies bodies;
+            coroutine_bodies bodies;
             for (int i = 0; i < per_thread; ++i)
                 bodies.go([&body, t, i] { body(t, i); }, nullptr, false);
             co_run();
         });
     for (std::thread &t : all)
         t.join();
-}
-
-// So many rounds, a tenth of them where each costs ten times as much.
-constexpr int rounds(int plain) {
-#if CO_SANITIZED
-    return plain / 10;
-#else
-    return plain;
-#endif
 }
 
 // Counts its destruction: proof that a cancelled coroutine was unwound.
