@@ -58,12 +58,13 @@ LIBS     := -pthread -ldl
 find      = $(sort $(shell find $1 -type f 2>/dev/null))
 to_obj    = $(addprefix $(B)/obj/,$(addsuffix .o,$(basename $1)))
 
-# co_hook/waist is libcorun_waist.so's alone, co_hook/launcher is corun's: x86_64 only.
-launcher  := $(if $(filter x86_64,$(ARCH)),$(wildcard co_hook/corun.cpp co_hook/launcher/*.cpp))
+# co_hook/waist is libcorun_waist.so's alone, co_hook/launcher is corun's.
 lib_src   := $(filter-out co_hook/corun.cpp co_hook/launcher/% co_hook/waist/%, $(wildcard co_ctx/*.cpp co_ctx/$(ARCH)/*.cpp co_ctx/$(ARCH)/*.S) \
              $(filter %.cpp %.S,$(call find,co_routine co_hook)))
 # The waist needs x86_64 and libcapstone's static library: without them there is no launcher.
 capstone  := $(if $(filter x86_64,$(ARCH)$(SAN)),$(wildcard /usr/lib/x86_64-linux-gnu/libcapstone.a))
+launcher  := $(if $(capstone),$(wildcard co_hook/corun.cpp co_hook/launcher/*.cpp))
+finder    := $(patsubst %,co_hook/waist/%.cpp,decoder function image scan sites)
 waist_src := $(if $(capstone),$(filter-out co_hook/symbols/%,$(lib_src)) $(filter %.cpp %.S,$(call find,co_hook/waist)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
@@ -96,12 +97,13 @@ perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcar
 # ---- Targets -------------------------------------------------------------------------------------
 
 .DEFAULT_GOAL := all
-.PHONY: all tests test test-i386 test-deps soak demo demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
+.PHONY: all tests test test-i386 test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
         help list-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(libs) $(if $(launcher),$(B)/corun)      ## the library, static and shared
+all: $(libs) $(if $(launcher),$(B)/corun)      ## the library, static and shared, and corun
+	$(if $(launcher)$(filter-out x86_64,$(ARCH)$(SAN)),,@echo '  corun, the launcher, is left out: it needs libcapstone-dev (apt install libcapstone-dev)')
 examples: $(example_bins)                      ## example/*, linked with libcorun.a
 perf-programs: $(perf_bins)                    ## the benchmarks, built
 tests: all examples $(suite_bins) $(prog_bins) $(client_bins) $(if $(SAN),,$(perf_bins))  ## build what `make test` runs
@@ -157,9 +159,10 @@ $(B)/libcorun_waist.so: $(call to_obj,$(waist_src)) co_hook/waist/exports.map
 	$(Q)$(CC) $(ARCHFLAGS) $(MODE) $(SOFLAGS) -Wl,-soname,$(@F) -Wl,-z,initfirst \
 	    -Wl,--version-script=co_hook/waist/exports.map -o $@ $(filter %.o,$^) $(capstone)
 
-$(B)/corun: $(call to_obj,$(launcher))
+# corun --check finds the sites that the library will find.
+$(B)/corun: $(call to_obj,$(launcher) $(finder))
 	$(call say,LD ,$@)
-	$(Q)$(CC) $(ARCHFLAGS) $(MODE) -static-libgcc -o $@ $^
+	$(Q)$(CC) $(ARCHFLAGS) $(MODE) -static-libgcc -o $@ $^ $(capstone)
 
 # A C example is linked by the C driver too: it shows that libcorun.a asks for no C++.
 $(B)/example/%: $(B)/obj/example/%.o $(B)/libcorun.a
@@ -250,11 +253,11 @@ format:                                        ## clang-format over everything
 	@find $(wildcard co_ctx co_routine co_hook tests example perf) -name '*.h' ! -name asm.h -o -name '*.hpp' \
 	    -o -name '*.c' -o -name '*.cpp' | xargs clang-format -i
 
-demo_programs := $(if $(launcher),$(B)/corun) $(B)/example/legacy_server $(addprefix $(B)/perf/,demo echo_load)
+demo-programs: $(if $(launcher),$(B)/corun) $(B)/example/legacy_server $(addprefix $(B)/perf/,demo echo_load)
 linked_programs := $(B)/example/echo_server $(addprefix $(B)/perf/,demo_linked echo_load echo_pthread)
 demo:                                          ## a server of threads natively and under corun; every byte checked
-	@command -v $(CXX) >/dev/null || tests/support/test_deps g++
-	@$(MAKE) --no-print-directory -j$(shell nproc) $(demo_programs)
+	@command -v $(CXX) >/dev/null && [ -n '$(capstone)' ] || tests/support/test_deps g++ libcapstone-dev
+	@$(MAKE) --no-print-directory -j$(shell nproc) demo-programs
 	@$(B)/perf/demo
 
 demo-linked:                                   ## 10,000 connections to a server linked with corun

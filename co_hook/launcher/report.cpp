@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // corun --check: what was looked at, what of it matters, what to do.
 #include "co_hook/launcher/check.h"
+#include "co_hook/launcher/coverage.h"
 #include "co_hook/launcher/text.h"
 
 #include <cerrno>
@@ -141,6 +142,14 @@ void show_program(const subject &s) {
                                        : text("%zu; not found: %s", s.libraries.count, missing));
 }
 
+void show_coverage(const subject &s, findings *out) {
+    object_coverage all[64];
+    size_t count = find_coverage(s, all, sizeof all / sizeof *all, out);
+    for (size_t i = 0; i < count; i++)
+        line(i == 0 ? "calls" : "",
+             text("%s: %zu of %zu lead through corun", all[i].name, all[i].covered, all[i].sites));
+}
+
 void show_machine(const subject &s) {
     const machine &m = s.where;
     line("kernel", text("Linux %s, %s FSGSBASE%s%s%s", m.release, m.fsgsbase ? "with" : "without",
@@ -162,10 +171,12 @@ void remark(const subject &s, findings *out) {
 }
 
 int report(const subject &s) {
+    findings all;
     show_program(s);
     show_machine(s);
-    findings all;
     judge(s, &all);
+    if (s.what.elf.good() && s.what.elf.interpreter != nullptr)
+        show_coverage(s, &all);
     remark(s, &all);
     for (size_t i = 0; i < all.count; i++) {
         line(all.items[i].is == weight::note ? "note" : "no", all.items[i].what);

@@ -197,6 +197,16 @@ fi
 verdict '--check runs nothing' 'says 0 "^corun can run it$" --check touch made && [ ! -e made ]'
 verdict '... says what it found' 'says 0 "^  libc +glibc 2\.[0-9]+ \(/.*libc.so.6\)$" --check ./native && grep -qE "^  loader +/lib64/ld-linux-x86-64.so.2$" out && grep -qE "^  kernel +Linux .*FSGSBASE" out && grep -qE "^  corun +$waist$" out'
 verdict '... and why not' 'says 125 "^  no +it is a static program" --check ./static && grep -q "^corun cannot run it$" out && grep -q -- "-> link it dynamically" out'
+cat >inline.c <<'C'
+long good(void);
+long bad(void); // no room for a jump: rsp changes before and behind
+__asm__(".type good,@function\n.globl good\ngood: .cfi_startproc\nmov $39,%eax\nsyscall\nret\n.cfi_endproc\n.size good,.-good\n"
+        ".type bad,@function\n.globl bad\nbad: .cfi_startproc\nxor %eax,%eax\npush %rbx\nsyscall\npop %rbx\nret\n.cfi_endproc\n.size bad,.-bad");
+int main(int count, char **argv) { return argv == 0 ? (int)(good() + bad()) : count == 0; }
+C
+$CC -rdynamic inline.c -o inline
+verdict 'system calls of libc, and of the program itself' 'says 0 "^  calls +inline: 1 of 2 lead" --check ./inline && grep -qE "^ +libc.so.6: [0-9]{3} of [0-9]{3} lead" out'
+verdict '... and what cannot be covered' 'says 0 "^  note +1 system call of inline cannot be led through corun \(bad\+0x3, number 0: .*rsp" --check ./inline'
 cat >forks.c <<'C'
 #include <sys/socket.h>
 #include <unistd.h>
