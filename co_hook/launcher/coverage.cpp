@@ -6,6 +6,7 @@
 #include "co_hook/waist/sites.h"
 
 #include <cstring>
+#include <sys/syscall.h>
 
 namespace corun::launcher {
 
@@ -26,6 +27,7 @@ const char *described(const waist::image &img, const waist::site &at) {
 struct gaps {
     size_t count;
     const char *first;
+    bool rings; // io_uring by its own system calls
 };
 
 object_coverage look_at_object(const char *name, const char *path, gaps *native) {
@@ -42,6 +44,7 @@ object_coverage look_at_object(const char *name, const char *path, gaps *native)
     for (size_t i = 0; i < sites.size(); i++) {
         const waist::site &at = sites[i];
         found.sites++;
+        native->rings = native->rings || at.number == SYS_io_uring_enter;
         if (at.reason == nullptr)
             found.covered++;
         else if (waist::must_be_seen(at.number) && native->count++ == 0)
@@ -68,6 +71,9 @@ size_t find_coverage(const subject &s, object_coverage *all, size_t most, findin
                      text("%zu system call%s of %s cannot be led through corun (%s)", native.count,
                           native.count == 1 ? "" : "s", name, native.first),
                      "--debug=sites lists them as the program starts");
+        if (native.rings && !begins(name, "liburing."))
+            out->add(weight::note, text("%s makes io_uring's system calls itself", name),
+                     "its waits are covered as libc's are");
         if (count < most && found.sites > 0)
             all[count++] = found;
     };

@@ -222,6 +222,8 @@ $CC forks.c -o forks && $CC spins.c -o spins -pthread
 verdict 'a process per connection' 'says 0 "^  note +it accepts connections and forks.*a process per connection" --check ./forks'
 verdict 'spinning' 'says 0 "^  note +spins takes spin locks" --check ./spins && ! grep -q "process per connection" out'
 verdict 'nothing to gain' 'says 0 "^  note +neither it nor its libraries make threads" --check ./native'
+sed 's/\$39/$426/' inline.c >own_ring.c && $CC -rdynamic own_ring.c -o own_ring
+verdict 'io_uring without liburing' 'says 0 "^  note +own_ring makes io_uring.s system calls itself" --check ./own_ring'
 echo 'void io_uring_queue_init(void); void io_uring_queue_init(void) {}' >ring.c
 echo 'void io_uring_queue_init(void); int main(void) { io_uring_queue_init(); return 0; }' >rings.c
 $CC -shared -fPIC ring.c -Wl,-soname,libring.so.1 -o libring.so.1

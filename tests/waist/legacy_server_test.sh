@@ -109,6 +109,10 @@ threads = [threading.Thread(target=work, args=pair) for pair in enumerate(many)]
 [t.start() for t in threads]
 [t.join(60) for t in threads]
 verdict("200 clients at once, each with a key of its own", not wrong, wrong[:5])
+with open(f"/proc/{child.pid}/status") as f:
+    tasks = int(re.search(r"Threads:\s+(\d+)", f.read())[1])
+# 1 to 8 helpers may be there for a while (log, files).
+verdict(f"... on {'few' if before else 'as many'} kernel threads", tasks <= 10 if before else tasks == 204, tasks)
 one.expect("... all keys are there", ("count", "ok 202"))
 end(child, "SIGTERM ends it with 201 connections open", 203)
 verdict("... and they are told", all(c.file.read() == b"" for c in many))
