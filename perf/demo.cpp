@@ -30,10 +30,10 @@ void print_comparison(const perf::demo_outcome &native, const perf::demo_outcome
     if (requests <= 0 || p99 <= 0 || memory <= 0 || !native.measured || !corun.measured)
         return;
     printf("corun against native threads on one core: %.2fx requests/s, %.2fx p99, %.2fx memory, "
-           "%lld threads instead of %s\n",
+           "%lld kernel thread%s instead of %s\n",
            corun.real("req_per_s") / requests, corun.real("p99_us") / p99,
            static_cast<double>(corun.busy.together() - corun.idle.together()) / memory,
-           static_cast<long long>(corun.busy.threads),
+           static_cast<long long>(corun.busy.threads), corun.busy.threads == 1 ? "" : "s",
            perf::with_commas(native.busy.threads).c_str());
 }
 
