@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/dispatch_parts.h"
 
+#include "co_hook/calls/aio.h"
 #include "co_hook/calls/children.h"
 #include "co_hook/calls/epoll.h"
 #include "co_hook/calls/ipc.h"
@@ -154,6 +155,19 @@ bool ipc_call(const word (&a)[6], word *result) {
 }
 #endif
 
+bool aio_call(long nr, const word (&a)[6], word *result) {
+    if (nr == SYS_io_uring_enter)
+        return *result = ring_enter(a), true;
+    if (nr != SYS_io_getevents || a[1] > a[2] || a[2] <= 0)
+        return false;
+    int64_t ns;
+    if (int e = read_kernel_time(as<const void *>(a[4]), words_are_long, &ns))
+        return *result = e, true;
+    *result = getevents(as<void *>(a[0]), a[1], a[2], as<void *>(a[3]),
+                        ns == no_deadline ? no_deadline : deadline_in(ns));
+    return true;
+}
+
 bool message_call(long nr, const word (&a)[6], word *result) {
     switch (nr) {
     case SYS_mq_timedsend:
@@ -191,7 +205,7 @@ bool message_call(long nr, const word (&a)[6], word *result) {
 
 bool dispatch_wait(long nr, const word (&a)[6], word *result) {
     return epoll_call(nr, a, result) || signal_call(nr, a, result) || child_call(nr, a, result) ||
-           message_call(nr, a, result);
+           message_call(nr, a, result) || aio_call(nr, a, result);
 }
 
 } // namespace corun::calls

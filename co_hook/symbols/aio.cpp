@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting for asynchronous I/O. libc's requests are words that its own threads fill in, and the
-// kernel's (libaio) have no descriptor: so they are looked at again and again, after an eighth of the
-// time that has passed, at least 50 us and at most 20 ms. Nothing is taken that could get lost when
-// the coroutine is cancelled.
+// Waiting for asynchronous I/O. libc's requests are words that its own threads fill in: so they are
+// looked at again and again (calls/aio.h).
 //
 // The requests and their buffers are used by other threads while the coroutine is parked: they must
 // not stand on a shared stack.
+#include "co_hook/calls/aio.h"
 #include "co_hook/symbols/hook.h"
 #include "co_hook/symbols/time_types.h"
-#include "co_routine/loop/park.h"
 
 #include <aio.h>
 
@@ -19,27 +17,6 @@ namespace corun::symbols {
 namespace {
 
 constexpr unsigned family = CO_HOOK_AIO;
-
-constexpr int64_t shortest_nap_ns = 50000, longest_nap_ns = 20 * ns_per_ms;
-constexpr size_t event_bytes = 32;
-
-// Parks until look() is not 0, or the time is up. The result: look's, -ETIMEDOUT, -ECANCELED.
-template <class Look> word look_again(const wait_kind &kind, int64_t deadline_ns, Look look) {
-    int64_t begin = now_ns();
-    for (;;) {
-        if (word r = look())
-            return r;
-        int64_t now = now_ns();
-        if (now >= deadline_ns)
-            return -ETIMEDOUT;
-        int64_t nap = (now - begin) / 8;
-        nap = nap < shortest_nap_ns ? shortest_nap_ns : nap > longest_nap_ns ? longest_nap_ns : nap;
-        int64_t until = now + nap < deadline_ns ? now + nap : deadline_ns;
-        int e = park(kind, {.object = nullptr}, until);
-        if (e == -ECANCELED)
-            return e;
-    }
-}
 
 // -1: none given. False: EINVAL.
 template <class T> bool deadline_of(const T *timeout, int64_t *deadline) {
@@ -58,7 +35,7 @@ word suspend(const wait_kind &kind, const struct aiocb *const *list, int count, 
     int64_t deadline;
     if (count < 0 || !deadline_of(timeout, &deadline))
         return -EINVAL;
-    word r = look_again(kind, deadline, [=]() -> word {
+    word r = calls::look_again(kind, deadline, [=]() -> word {
         bool any = false;
         for (int i = 0; i < count; ++i) {
             if (!list[i])
@@ -108,7 +85,7 @@ int list_and_wait(int (*native)(int, struct aiocb *const *, int, struct sigevent
     int result = native(LIO_NOWAIT, list, count, nullptr), error = errno;
     if (result != 0 && error != EIO)
         return result;
-    word r = look_again(kind, no_deadline, [=]() -> word {
+    word r = calls::look_again(kind, no_deadline, [=]() -> word {
         for (int i = 0; i < count; ++i)
             if (list[i] && list[i]->aio_lio_opcode != LIO_NOP && aio_error(list[i]) == EINPROGRESS)
                 return 0;
@@ -132,43 +109,19 @@ CORUN_HOOK_ALIAS(int, lio_listio64, lio_listio,
 
 // ---- libaio's, where a program has it: -errno is its result
 
-namespace {
-word raw_getevents(void *context, long least, long most, io_event *events,
-                   const sys::kernel_timespec *timeout) {
-#if defined(__i386__)
-    timespec narrow{static_cast<time_t>(timeout ? timeout->tv_sec : 0),
-                    static_cast<long>(timeout ? timeout->tv_nsec : 0)};
-    return sys::call(SYS_io_getevents, context, least, most, events, timeout ? &narrow : nullptr);
-#else
-    return sys::call(SYS_io_getevents, context, least, most, events, timeout);
-#endif
-}
-} // namespace
 CORUN_NATIVE(int, io_getevents,
              (void *context, long least, long most, io_event *events, timespec *timeout),
              static_cast<int>(sys::call(SYS_io_getevents, context, least, most, events, timeout)));
 int hook_io_getevents(void *context, long least, long most, io_event *events, timespec *timeout) {
-    static constexpr wait_kind kind{"io_getevents", false, nullptr};
     int64_t deadline;
     if (!hooks_are_on(family) || least > most || most <= 0)
         return native_io_getevents(context, least, most, events, timeout);
     if (!deadline_of(timeout, &deadline))
         return -EINVAL;
-    long got = 0;
-    word r = look_again(kind, deadline, [&]() -> word {
-        char *next = reinterpret_cast<char *>(events) + static_cast<size_t>(got) * event_bytes;
-        word n = raw_getevents(context, 0, most - got, reinterpret_cast<io_event *>(next),
-                               &sys::at_once);
-        if (n < 0)
-            return n;
-        got += n;
-        return got >= least ? 1 : 0;
-    });
-    if (got > 0 || r == -ETIMEDOUT)
-        return static_cast<int>(got);
+    word r = calls::getevents(context, least, most, events, deadline);
     if (r == -ECANCELED)
         leave_with(r);
-    return r == 1 ? 0 : static_cast<int>(r);
+    return static_cast<int>(r);
 }
 
 namespace {

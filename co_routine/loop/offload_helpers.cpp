@@ -140,23 +140,28 @@ void *helper_main(void *argument) {
     return nullptr;
 }
 
-bool create_thread(uint32_t epoch) {
+bool start_by_pthread(void *(*main)(void *), void *argument) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, helper_stack_bytes);
+    pthread_t thread;
+    int error = pthread_create(&thread, &attributes, main, argument);
+    pthread_attr_destroy(&attributes);
+    return error == 0;
+}
+
+bool create_thread(uint32_t epoch) {
     // All but the faults, which the kernel does not let anybody block, and glibc's own two, without
     // which its setuid would wait for ever.
     uint64_t mask = ~uint64_t{0}, former = 0;
     for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, 32, 33})
         mask &= ~(uint64_t{1} << (s - 1));
     sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &former, sys::sigset_bytes);
-    pthread_t thread;
-    int error = pthread_create(&thread, &attributes, helper_main,
-                               reinterpret_cast<void *>(static_cast<uintptr_t>(epoch)));
+    bool started =
+        start_helper_thread(helper_main, reinterpret_cast<void *>(static_cast<uintptr_t>(epoch)));
     sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &former, nullptr, sys::sigset_bytes);
-    pthread_attr_destroy(&attributes);
-    return error == 0;
+    return started;
 }
 
 // ---- fork
@@ -259,6 +264,8 @@ void start_helper(co_env *env, loop_task *task) {
 }
 
 } // namespace
+
+bool (*start_helper_thread)(void *(*main)(void *), void *argument) = start_by_pthread;
 
 pool_guard::pool_guard() {
     begin_generation_if_forked();

@@ -66,6 +66,12 @@ bool give_up_job(offload_job *job);
 // The end of a job that is in nobody's hands and that nobody waits for.
 void drop_job(offload_job *job, int64_t result);
 
+// A thread that runs main(argument) and ends; all that it needs of libc is thread-local storage.
+// pthread_create's, unless co_hook/waist puts its own here: where threads are coroutines, one that is
+// parked may hold libc's locks.
+extern bool (*start_helper_thread)(void *(*main)(void *), void *argument)
+    __attribute__((visibility("hidden")));
+
 int64_t perform_job(offload_job *job); // on a helper, or where there are none
 
 } // namespace corun

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Before everything else in the process: the library is linked with -z initfirst, so that no thread
+// of a library's constructor is there yet.
+#include "co_hook/waist/helper_threads.h"
+#include "co_hook/waist/numbers.h"
+#include "co_hook/waist/patch.h"
+#include "co_hook/waist/worker.h"
+
+#include "co_routine/base/check.h"
+
+#include <cpuid.h>
+#include <cstring>
+
+#pragma GCC visibility push(hidden)
+extern "C" {
+uint64_t waist_vector_mask;
+size_t waist_vector_bytes;
+bool waist_vectors_compact;
+}
+#pragma GCC visibility pop
+
+namespace corun::waist {
+namespace {
+
+// What XSAVE must keep: all that the kernel lets programs have, but for AMX's tiles and protection
+// keys, which no call of ours touches.
+const char *learn_vector_state() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned osxsave = 1U << 27, xsavec = 1U << 1;
+    __cpuid(1, a, b, c, d);
+    if (!(c & osxsave))
+        return "this processor has no XSAVE";
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    constexpr uint64_t x87_to_avx512 = 0xE7;
+    waist_vector_mask = (uint64_t{high} << 32 | low) & x87_to_avx512;
+    __cpuid_count(0xD, 1, a, b, c, d);
+    waist_vectors_compact = (a & xsavec) != 0;
+    waist_vector_bytes = 512 + 64;
+    for (unsigned i = 2; i < 63; ++i) {
+        if (!(waist_vector_mask >> i & 1))
+            continue;
+        __cpuid_count(0xD, i, a, b, c, d); // a: bytes, b: where, in the standard form
+        size_t end = size_t{a} + b + 64;   // the compact form is shorter, but for alignment
+        if (end > waist_vector_bytes)
+            waist_vector_bytes = end;
+    }
+    return nullptr;
+}
+
+__attribute__((constructor)) void start(int, char **, char **envp) {
+    (void)envp;
+    const char *failed = learn_vector_state();
+    if (!failed)
+        failed = prepare_worker(&the_worker);
+    if (failed)
+        fatal("corun: %s", failed);
+    make_helpers_without_libc();
+    claim_first_numbers();
+    patch_summary summary{};
+    if (int e = patch_loaded_objects(&summary, &failed, false))
+        fatal("corun: %s: errno %d", failed, -e);
+}
+
+} // namespace
+} // namespace corun::waist
