@@ -65,6 +65,7 @@ lib_src   := $(filter-out co_hook/corun.cpp co_hook/launcher/% co_hook/waist/%, 
 capstone  := $(if $(filter x86_64,$(ARCH)$(SAN)),$(wildcard /usr/lib/x86_64-linux-gnu/libcapstone.a))
 launcher  := $(if $(capstone),$(wildcard co_hook/corun.cpp co_hook/launcher/*.cpp))
 finder    := $(patsubst %,co_hook/waist/%.cpp,decoder function image scan sites)
+run_by    := $(if $(capstone),$(B)/corun $(B)/libcorun_waist.so)
 waist_src := $(if $(capstone),$(filter-out co_hook/symbols/%,$(lib_src)) $(filter %.cpp %.S,$(call find,co_hook/waist)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
@@ -102,7 +103,7 @@ perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcar
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(libs) $(if $(launcher),$(B)/corun)      ## the library, static and shared, and corun
+all: $(libs) $(run_by)                         ## the library, static and shared, and corun
 	$(if $(launcher)$(filter-out x86_64,$(ARCH)$(SAN)),,@echo '  corun, the launcher, is left out: it needs libcapstone-dev (apt install libcapstone-dev)')
 examples: $(example_bins)                      ## example/*, linked with libcorun.a
 perf-programs: $(perf_bins)                    ## the benchmarks, built
@@ -253,7 +254,7 @@ format:                                        ## clang-format over everything
 	@find $(wildcard co_ctx co_routine co_hook tests example perf) -name '*.h' ! -name asm.h -o -name '*.hpp' \
 	    -o -name '*.c' -o -name '*.cpp' | xargs clang-format -i
 
-demo-programs: $(if $(launcher),$(B)/corun) $(B)/example/legacy_server $(addprefix $(B)/perf/,demo echo_load)
+demo-programs: $(run_by) $(B)/example/legacy_server $(addprefix $(B)/perf/,demo echo_load)
 linked_programs := $(B)/example/echo_server $(addprefix $(B)/perf/,demo_linked echo_load echo_pthread)
 demo:                                          ## a server of threads natively and under corun; every byte checked
 	@command -v $(CXX) >/dev/null && [ -n '$(capstone)' ] || tests/support/test_deps g++ libcapstone-dev
@@ -291,7 +292,8 @@ install: all                                   ## to $(DESTDIR)$(PREFIX)
 	$(foreach m,$(manpages),install -m 644 $m $(dest)/share/man/man$(subst .,,$(suffix $m));)
 	@for page in co_hook co_routine; do for f in $$(sed -n '$(man_names)' man/$$page.3); do \
 	    echo ".so man3/$$page.3" > $(dest)/share/man/man3/$$f.3; done; done
-	$(if $(launcher),install -d $(dest)/bin && install -m 755 $(B)/corun $(dest)/bin)
+	$(if $(run_by),install -d $(dest)/bin $(libdest)/corun && install -m 755 $(B)/corun $(dest)/bin && \
+	    install -m 755 $(B)/libcorun_waist.so $(libdest)/corun)
 	@$(if $(DESTDIR),:,[ "$$(id -u)" = 0 ] && ldconfig || echo 'now run ldconfig, or set LD_LIBRARY_PATH=$(libdest)')
 
 uninstall:                                     ## what install put there, nothing else
@@ -299,8 +301,8 @@ uninstall:                                     ## what install put there, nothin
 	    $(addprefix $(libdest)/,libcorun.a libcorun.so.1 libcorun.so pkgconfig/corun.pc) \
 	    $(foreach m,$(manpages),$(dest)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m)) \
 	    $$(sed -n '$(man_names)' man/co_hook.3 man/co_routine.3 | sed 's|.*|$(dest)/share/man/man3/&.3|') \
-	    $(if $(launcher),$(dest)/bin/corun)
-	-rmdir $(dest)/include/corun
+	    $(if $(run_by),$(dest)/bin/corun $(libdest)/corun/libcorun_waist.so)
+	-rmdir $(dest)/include/corun $(libdest)/corun
 
 clean:                                         ## removes $(BUILD)
 	rm -rf $(BUILD)

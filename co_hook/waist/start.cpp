@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Before everything else in the process: the library is linked with -z initfirst, so that no thread
 // of a library's constructor is there yet.
+#include "co_hook/waist/environment.h"
 #include "co_hook/waist/helper_threads.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/patch.h"
@@ -10,6 +11,8 @@
 
 #include <cpuid.h>
 #include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
 
 #pragma GCC visibility push(hidden)
 extern "C" {
@@ -48,18 +51,47 @@ const char *learn_vector_state() {
     return nullptr;
 }
 
-__attribute__((constructor)) void start(int, char **, char **envp) {
-    (void)envp;
-    const char *failed = learn_vector_state();
-    if (!failed)
-        failed = prepare_worker(&the_worker);
-    if (failed)
-        fatal("corun: %s", failed);
+// A thread that is there already would go on in code that is being replaced.
+bool is_alone() {
+    sys::word dir = sys::call(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY, 0);
+    if (sys::failed(dir))
+        return true; // no /proc: nothing says otherwise
+    char entries[512];
+    unsigned names = 0;
+    sys::word n = sys::call(SYS_getdents64, dir, entries, sizeof entries);
+    for (sys::word at = 0; at < n; ++names)
+        at += reinterpret_cast<const dirent64 *>(entries + at)->d_reclen;
+    sys::close(static_cast<int>(dir));
+    return names <= 3; // ".", ".." and us
+}
+
+const char *prepare(const options &asked) {
+    if (!is_alone())
+        return "there is another thread already: put libcorun_waist.so first in LD_PRELOAD";
+    if (const char *failed = learn_vector_state())
+        return failed;
+    if (const char *failed = prepare_worker(&the_worker))
+        return failed;
     make_helpers_without_libc();
     claim_first_numbers();
     patch_summary summary{};
-    if (int e = patch_loaded_objects(&summary, &failed, false))
-        fatal("corun: %s: errno %d", failed, -e);
+    const char *failed = nullptr;
+    int e = patch_loaded_objects(&summary, &failed, asked.list_sites);
+    return e == 0 ? nullptr : failed;
+}
+
+__attribute__((constructor)) void start(int, char **, char **environment) {
+    options asked;
+    read_environment(environment, &asked);
+    if (const char *failed = prepare(asked)) {
+        if (!asked.or_native)
+            fatal("this program cannot be run as coroutines: %s", failed);
+        char line[256];
+        unsigned n = format_line(line, sizeof line, "corun: running natively: %s\n", failed);
+        sys::write(2, line, n);
+    }
+    if (!asked.inherit)
+        clean_environment(environment);
 }
 
 } // namespace

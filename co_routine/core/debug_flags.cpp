@@ -22,7 +22,7 @@ unsigned limit_ms = 50;
 [[noreturn]] void refuse(const char *word, size_t length, const char *why) {
     char shown[32];
     format_line(shown, sizeof shown < length + 1 ? sizeof shown : unsigned(length + 1), "%s", word);
-    fatal("CORUN_DEBUG: %s '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>", why,
+    fatal("CORUN_DEBUG: %s '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>, sites", why,
           shown);
 }
 
@@ -47,7 +47,8 @@ unsigned flag_of(const char *word, size_t length) {
     } words[] = {{"stacks", CO_DEBUG_STACKS},
                  {"overflow", CO_DEBUG_OVERFLOW},
                  {"hooks", CO_DEBUG_HOOKS},
-                 {"blocked", CO_DEBUG_BLOCKED}};
+                 {"blocked", CO_DEBUG_BLOCKED},
+                 {"sites", 0}}; // read by co_hook/waist, before this
     for (const auto &w : words)
         if (strlen(w.name) == length && memcmp(w.name, word, length) == 0)
             return w.flag;
