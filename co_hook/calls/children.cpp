@@ -3,6 +3,7 @@
 
 #include "co_hook/calls/back_off.h"
 #include "co_hook/calls/own_fd.h"
+#include "co_hook/calls/signals.h"
 
 #include "co_routine/base/spinlock.h"
 #include "co_routine/loop/fd_events.h"
@@ -129,13 +130,6 @@ word wait_on_pidfd(int fd, siginfo_t *info, int options, rusage *use) {
 }
 
 // ---- system(3)
-
-struct kernel_action {
-    void (*handler)(int);
-    unsigned long flags;
-    void (*restorer)();
-    uint64_t mask;
-};
 
 struct system_state {
     unsigned lock = 0;

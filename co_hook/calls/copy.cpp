@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/copy.h"
 
-#include "co_hook/calls/file_speed.h"
+#include "co_hook/calls/files.h"
 #include "co_hook/calls/transfer.h"
-#include "co_routine/loop/offload.h"
 
 #include <cerrno>
 #include <fcntl.h>
-#include <initializer_list>
 #include <unistd.h>
 
 namespace corun::calls {
@@ -25,48 +23,6 @@ constexpr long nr_sendfile = SYS_sendfile64;
 #else
 constexpr long nr_sendfile = SYS_sendfile;
 #endif
-
-// ---- By helpers ----------------------------------------------------------------------------------
-
-// splice and copy_file_range: args[0] from args[2]; sendfile: args[0] from args[1].
-void end_uses(long nr, const long *args) {
-    end_use(static_cast<int>(args[0]));
-    end_use(static_cast<int>(args[nr == nr_sendfile ? 1 : 2]));
-}
-void end_splice_late(int64_t, const long *args) { end_uses(SYS_splice, args); }
-void end_sendfile_late(int64_t, const long *args) { end_uses(nr_sendfile, args); }
-
-// Both numbers stay open until the helper is done; offsets are copied in and out.
-word by_helper(const wait_kind &kind, offload_kind how, long nr, const long (&args)[6]) {
-    bool to_socket = nr == nr_sendfile;
-    int other = static_cast<int>(args[to_socket ? 1 : 2]);
-    offload_buffer offsets[2] = {};
-    int count = 0;
-    for (int i : {to_socket ? 2 : 1, 3}) {
-        if (args[i] == 0 || (to_socket && i == 3))
-            continue;
-        offload_buffer &b = offsets[count++];
-        b.user = reinterpret_cast<void *>(args[i]);
-        b.bytes = sizeof(int64_t);
-        b.in = b.out = true;
-    }
-    if (int e = begin_use(static_cast<int>(args[0])))
-        return e;
-    if (int e = begin_use(other)) {
-        end_use(static_cast<int>(args[0]));
-        return e;
-    }
-    bool given_up = false;
-    word r = static_cast<word>(offload_syscall(kind, how, nr, args, offsets, count, no_deadline,
-                                               to_socket ? end_sendfile_late : end_splice_late,
-                                               &given_up));
-    if (given_up)
-        return r;
-    end_uses(nr, args);
-    if (r == -EPIPE || r == -EFBIG) // once more, for the signal that belongs to it
-        return sys::call6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
-    return r;
-}
 
 // ---- Two sides -----------------------------------------------------------------------------------
 
@@ -199,23 +155,39 @@ word read_and_send(int out, int in, int64_t *offset, size_t count) {
     return sent > 0 ? partial(sent, r) : r;
 }
 
+// splice or copy_file_range. Both numbers stay open until the helper is done.
+file_call between(const wait_kind &kind, long nr, int in, int64_t *in_offset, int out,
+                  int64_t *out_offset, size_t n, unsigned flags) {
+    return {.kind = kind,
+            .nr = nr,
+            .args = {in, sys::as_word(in_offset), out, sys::as_word(out_offset),
+                     static_cast<long>(n), static_cast<long>(flags)},
+            .by_fd = true,
+            .second_fd = 2,
+            .offset = 1,
+            .second_offset = 3};
+}
+
 } // namespace
 
 word sendfile(int out, int in, int64_t *offset, size_t count) {
     uint32_t from = known_bits(in), to = known_bits(out);
-    const long args[6] = {out, in, sys::as_word(offset), static_cast<long>(count), 0, 0};
+    const file_call as_it_is{.kind = sendfile_kind,
+                             .nr = nr_sendfile,
+                             .args = {out, in, sys::as_word(offset), static_cast<long>(count)},
+                             .by_fd = true,
+                             .second_fd = 1,
+                             .offset = 2};
     if (kind_of(from) != kind_file || to == 0 || count == 0 || surely_nonblocking(to) ||
         (from & bit_no_read) || (to & bit_no_write))
         return sys::call(nr_sendfile, out, in, offset, count);
     switch (kind_of(to)) {
     case kind_file:
-        return by_helper(sendfile_kind, offload_shared, nr_sendfile, args);
+        return by_helper(as_it_is);
     case kind_pipe: {
-        const long as_splice[6] = {in, sys::as_word(offset),     out,
-                                   0,  static_cast<long>(count), SPLICE_F_NONBLOCK};
-        return with_both_sides(sendfile_kind, in, out, true, [&] {
-            return by_helper(sendfile_kind, offload_shared, SYS_splice, as_splice);
-        });
+        const file_call as_splice =
+            between(sendfile_kind, SYS_splice, in, offset, out, nullptr, count, SPLICE_F_NONBLOCK);
+        return with_both_sides(sendfile_kind, in, out, true, [&] { return by_helper(as_splice); });
     }
     case kind_tcp:
     case kind_stream:
@@ -223,21 +195,17 @@ word sendfile(int out, int in, int64_t *offset, size_t count) {
             return read_and_send(out, in, offset, count);
         return sys::call(nr_sendfile, out, in, offset, count);
     default:
-        return by_helper(sendfile_kind, offload_own, nr_sendfile, args);
+        return by_helper(as_it_is, offload_own);
     }
 }
 
 word splice(int in, int64_t *in_offset, int out, int64_t *out_offset, size_t n, unsigned flags) {
     uint32_t from = known_bits(in), to = known_bits(out);
-    const long args[6] = {in,
-                          sys::as_word(in_offset),
-                          out,
-                          sys::as_word(out_offset),
-                          static_cast<long>(n),
-                          static_cast<long>(flags | SPLICE_F_NONBLOCK)};
-    auto in_place = [&] {
-        return sys::call(SYS_splice, in, in_offset, out, out_offset, n, flags | SPLICE_F_NONBLOCK);
-    };
+    const file_call call = between(splice_kind, SYS_splice, in, in_offset, out, out_offset, n,
+                                   flags | SPLICE_F_NONBLOCK);
+    auto here = [&] { return in_place(call); };
+    auto on_helper = [&] { return by_helper(call); };
+    auto on_own_helper = [&] { return by_helper(call, offload_own); };
     bool from_pipe = kind_of(from) == kind_pipe, to_pipe = kind_of(to) == kind_pipe;
     constexpr unsigned all_flags =
         SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
@@ -247,18 +215,15 @@ word splice(int in, int64_t *in_offset, int out, int64_t *out_offset, size_t n, 
         (!from_pipe && !to_pipe) || (from & bit_no_read) || (to & bit_no_write))
         return sys::call(SYS_splice, in, in_offset, out, out_offset, n, flags);
     if (from_pipe && to_pipe)
-        return with_both_sides(splice_kind, in, out, false, in_place);
+        return with_both_sides(splice_kind, in, out, false, here);
     uint32_t other = from_pipe ? to : from;
     if (kind_of(other) == kind_file)
-        return with_both_sides(splice_kind, in, out, true, [&] {
-            return by_helper(splice_kind, offload_shared, SYS_splice, args);
-        });
+        return with_both_sides(splice_kind, in, out, true, on_helper);
     bool helped = from_pipe ? !is_socket(to) || is_blocking_socket(out, to)
                             : !is_socket(from) || is_shared(from);
     if (!helped)
-        return with_both_sides(splice_kind, in, out, true, in_place);
-    return with_both_sides(splice_kind, in, out, true,
-                           [&] { return by_helper(splice_kind, offload_own, SYS_splice, args); });
+        return with_both_sides(splice_kind, in, out, true, here);
+    return with_both_sides(splice_kind, in, out, true, on_own_helper);
 }
 
 word tee(int in, int out, size_t n, unsigned flags) {
@@ -304,13 +269,8 @@ word copy_file_range(int in, int64_t *in_offset, int out, int64_t *out_offset, s
                      unsigned flags) {
     if (kind_of(known_bits(in)) != kind_file || kind_of(known_bits(out)) != kind_file || n == 0)
         return sys::call(SYS_copy_file_range, in, in_offset, out, out_offset, n, flags);
-    const long args[6] = {in,
-                          sys::as_word(in_offset),
-                          out,
-                          sys::as_word(out_offset),
-                          static_cast<long>(n),
-                          static_cast<long>(flags)};
-    return by_helper(range_kind, offload_shared, SYS_copy_file_range, args);
+    return by_helper(
+        between(range_kind, SYS_copy_file_range, in, in_offset, out, out_offset, n, flags));
 }
 
 } // namespace corun::calls

@@ -191,7 +191,7 @@ int blocking_deadline(int fd, fd_direction d, int64_t *deadline_ns) {
             __atomic_store_n(&s->epoch, now, __ATOMIC_RELEASE);
     }
     if (nonblocking)
-        return 1;
+        return fd_nonblocking;
     if (!is_socket(bits))
         return 0;
     if (!limit_known) {

@@ -92,8 +92,9 @@ inline uint32_t known_bits(int fd) {
 void unlearn(int fd); // what was learnt is wrong
 void add_bits(int fd, uint32_t bits);
 
-// Before a wait. 1: the program made it non-blocking; 0: it blocks, *deadline_ns is when the call's
+// Before a wait. fd_nonblocking: the program made it so; 0: it blocks, *deadline_ns is when the call's
 // time is up (SO_RCVTIMEO, SO_SNDTIMEO); -EBADF.
+inline constexpr int fd_nonblocking = 1;
 int blocking_deadline(int fd, fd_direction d, int64_t *deadline_ns);
 
 // Bookkeeping, after the call succeeded (before it, for closing).

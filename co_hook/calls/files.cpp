@@ -13,7 +13,9 @@ namespace {
 
 constexpr wait_kind open_kind{"open", false, nullptr};
 
-void end_use_late(int64_t, const long *args) { end_use(static_cast<int>(args[0])); }
+template <int... Fds> void end_uses_late(int64_t, const long *args) {
+    (end_use(static_cast<int>(args[Fds])), ...);
+}
 
 // 0, or the error of a string that is not the program's.
 int describe_buffers(const file_call &c, offload_buffer (&buffers)[4], int *count) {
@@ -42,7 +44,34 @@ int describe_buffers(const file_call &c, offload_buffer (&buffers)[4], int *coun
         b.out = true;
         b.counted = c.counted;
     }
+    for (int i : {c.offset, c.second_offset}) {
+        if (i < 0 || c.args[i] == 0)
+            continue;
+        offload_buffer &b = buffers[(*count)++];
+        b.user = reinterpret_cast<void *>(c.args[i]);
+        b.bytes = sizeof(int64_t);
+        b.in = b.out = true;
+    }
     return 0;
+}
+
+// The numbers stay open until end_uses, or until the helper ends them.
+int begin_uses(const file_call &c, offload_late *on_late) {
+    if (int e = begin_use(static_cast<int>(c.args[0])))
+        return e;
+    *on_late = end_uses_late<0>;
+    if (c.second_fd < 0)
+        return 0;
+    *on_late = c.second_fd == 1 ? end_uses_late<0, 1> : end_uses_late<0, 2>;
+    int e = begin_use(static_cast<int>(c.args[c.second_fd]));
+    if (e)
+        end_use(static_cast<int>(c.args[0]));
+    return e;
+}
+void end_uses(const file_call &c) {
+    end_use(static_cast<int>(c.args[0]));
+    if (c.second_fd >= 0)
+        end_use(static_cast<int>(c.args[c.second_fd]));
 }
 
 // ---- open
@@ -87,25 +116,24 @@ word in_place(const file_call &c) {
 }
 
 word by_helper(const file_call &c, offload_kind how, offload_late on_late) {
-    int fd = static_cast<int>(c.args[0]);
-    if (c.by_fd && known_bits(fd) == 0)
+    if (c.by_fd && known_bits(static_cast<int>(c.args[0])) == 0)
         return in_place(c); // EBADF
     offload_buffer buffers[4] = {};
     int count = 0;
     if (int e = describe_buffers(c, buffers, &count))
         return e == -EFAULT || e == -ENAMETOOLONG ? in_place(c)
                                                   : e; // it has its own order of checks
-    if (c.by_fd) {
-        if (int e = begin_use(fd))
+    if (c.by_fd)
+        if (int e = begin_uses(c, &on_late))
             return e;
-        on_late = end_use_late;
-    }
     bool given_up = false;
     word r = static_cast<word>(offload_syscall(c.kind, how, c.nr, c.args, buffers, count,
                                                no_deadline, on_late, &given_up));
-    if (c.by_fd && !given_up)
-        end_use(fd);
-    return r == -EFBIG && !given_up ? in_place(c) : r;
+    if (given_up)
+        return r;
+    if (c.by_fd)
+        end_uses(c);
+    return r == -EFBIG || (r == -EPIPE && c.second_fd >= 0) ? in_place(c) : r;
 }
 
 word by_path(const file_call &c) {

@@ -15,7 +15,8 @@
 //  - A call by descriptor keeps the number from being closed until no helper is inside.
 //  - The file creation mask, the working directory and credentials are the process's, so a helper has
 //    the caller's; threads that have unshared theirs (CLONE_FS) must not use the coroutine calls.
-//  - EFBIG is found by the call made once more in place: SIGXFSZ belongs to the caller's thread.
+//  - EFBIG is found by the call made once more in place: SIGXFSZ belongs to the caller's thread. So is
+//    EPIPE of a call on two descriptors, for SIGPIPE.
 #pragma once
 
 #include "co_hook/calls/file_speed.h"
@@ -36,6 +37,8 @@ struct file_call {
     bool by_fd = false;   // args[0] is a descriptor, which must stay
     int dirfd = -100;     // for by_path, which looks at args[path] (AT_FDCWD)
     bool follow = true;
+    int second_fd = -1;                  // with by_fd: which argument is another one that must stay
+    int offset = -1, second_offset = -1; // 64-bit positions, which it reads and writes
 };
 
 word in_place(const file_call &call);

@@ -23,6 +23,14 @@ namespace corun::calls {
 
 inline constexpr int most_signals = 64;
 
+// What rt_sigaction takes.
+struct kernel_action {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)();
+    uint64_t mask;
+};
+
 // set: the kernel's 8 bytes. timeout_ns < 0: for ever. The signal's number, or -errno.
 word sigtimedwait(const void *set, siginfo_t *info, int64_t timeout_ns);
 

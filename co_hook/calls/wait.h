@@ -15,7 +15,7 @@
 //
 // wait returns
 //   0          try again
-//   1          the program made the descriptor non-blocking: one try of the call is the result,
+//   try_once   the program made the descriptor non-blocking: one try of the call is the result,
 //              whatever the cache said
 //   ended      a datagram socket was shut down for reading. A blocking call returns at once there, a
 //              non-blocking one says EAGAIN: so the call is made as it is
@@ -31,7 +31,7 @@ namespace corun::calls {
 class fd_waiter {
   public:
     fd_waiter(const wait_kind &kind, int fd, fd_direction d) : kind_(kind), fd_(fd), d_(d) {}
-    static constexpr int ended = 2;
+    static constexpr int try_once = fd_nonblocking, ended = 2;
     static int dont_wait(int waited) { return waited == ended ? 0 : MSG_DONTWAIT; }
     int wait();
     void begin_anew() { began_ = false; } // the time limit counts from here again

@@ -129,12 +129,6 @@ bool is_ours(plain f) {
 bool can_have_handler(int signal) { return signal >= 1 && signal <= calls::most_signals; }
 
 // Without libc's, in a -static program. The kernel wants to be told how a handler returns.
-struct kernel_action {
-    plain handler;
-    unsigned long flags;
-    void (*restorer)();
-    uint64_t mask;
-};
 #if defined(__x86_64__)
 extern "C" void corun_restore_signal_frame() __attribute__((visibility("hidden")));
 __asm__(".text\n"
@@ -148,7 +142,7 @@ __asm__(".text\n"
         ".size corun_restore_signal_frame, . - corun_restore_signal_frame\n");
 #endif
 int raw_sigaction(int signal, const struct sigaction *act, struct sigaction *old) {
-    kernel_action k{}, former{};
+    calls::kernel_action k{}, former{};
     if (act) {
         k.handler = act->sa_handler;
         k.flags = static_cast<unsigned>(act->sa_flags);
