@@ -2,6 +2,7 @@
 // A system call of the program that is ours: entry.S has saved the registers and calls waist_call on
 // the thread's own stack and FS base.
 #include "co_hook/calls/dispatch.h"
+#include "co_hook/waist/loaded.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/worker.h"
 
@@ -34,13 +35,18 @@ bool makes_thread(long nr, const word (&a)[6]) {
     return nr == SYS_clone && (a[0] & CLONE_THREAD);
 }
 
+// The kernel's own calls, watched for objects that are being loaded.
+word mmap(const word (&a)[6]) {
+    word address = native(SYS_mmap, a);
+    note_mapping(a, address);
+    return address;
+}
+
 // A thread is named by its number; the kernel knows one of them, itself.
-word about_thread(thread *self, long nr, word (&a)[6], int which) {
+word about_thread(long nr, word (&a)[6], int which) {
     if (a[which] != 0 && !thread_of_tid(static_cast<int>(a[which])))
         return native(nr, a);
-    bool main = static_cast<int>(a[which]) == 0 ? self == &self->home->main : false;
     a[which] = 0;
-    (void)main;
     return native(nr, a);
 }
 
@@ -79,6 +85,11 @@ word robust_list_of(const word (&a)[6], thread *self) {
 
 bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
     switch (nr) {
+    case SYS_mmap:
+        return *result = mmap(a), true;
+    case SYS_close:
+        note_closing(static_cast<int>(a[0]));
+        return false;
     case SYS_exit:
         exit_thread(self, static_cast<int>(a[0]));
     case SYS_gettid:
@@ -107,11 +118,10 @@ bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
     case SYS_sched_rr_get_interval:
     case SYS_sched_getattr:
     case SYS_sched_setattr:
-        return *result = about_thread(self, nr, a, 0), true;
+        return *result = about_thread(nr, a, 0), true;
     case SYS_getpriority:
     case SYS_setpriority:
-        return *result =
-                   a[0] == 0 /* PRIO_PROCESS */ ? about_thread(self, nr, a, 1) : native(nr, a),
+        return *result = a[0] == 0 /* PRIO_PROCESS */ ? about_thread(nr, a, 1) : native(nr, a),
                true;
     default:
         return false;
@@ -133,9 +143,13 @@ word call_of_thread(thread *self, frame *f, long nr) {
 // A helper, the runtime itself, a child of vfork; or a process of one thread.
 word call_outside(frame *f, thread *t, long nr) {
     arguments arg(f);
+    bool of_program = t && !t->vfork.borrowed;
+    if (of_program && nr == SYS_close)
+        note_closing(static_cast<int>(arg.a[0]));
+    if (of_program && nr == SYS_mmap)
+        return mmap(arg.a);
     if (!is_clone(nr))
         return native(nr, arg.a);
-    bool of_program = t && !t->vfork.borrowed;
     if (of_program && makes_thread(nr, arg.a)) {
         enter_runtime(t);
         word r = activate(t->home);

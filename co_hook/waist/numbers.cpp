@@ -10,8 +10,8 @@ unsigned char waist_table[65536];
 namespace corun::waist {
 namespace {
 
-// Kinds of process and thread: known from the start.
-constexpr short of_one_thread[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork};
+// From the start: what makes a second thread or process, and what loads objects (loaded.h).
+constexpr short of_one_thread[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork, SYS_mmap, SYS_close};
 
 // Threads and signals (waist/), then what calls/dispatch*.cpp know.
 constexpr short of_threads[] = {SYS_exit,

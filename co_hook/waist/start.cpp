@@ -3,6 +3,7 @@
 // of a library's constructor is there yet.
 #include "co_hook/waist/environment.h"
 #include "co_hook/waist/helper_threads.h"
+#include "co_hook/waist/loaded.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/worker.h"
@@ -73,10 +74,13 @@ const char *prepare(const options &asked) {
     if (const char *failed = prepare_worker(&the_worker))
         return failed;
     make_helpers_without_libc();
+    set_report_of_sites(asked.list_sites);
     claim_first_numbers();
     patch_summary summary{};
     const char *failed = nullptr;
     int e = patch_loaded_objects(&summary, &failed, asked.list_sites);
+    if (e == 0 && summary.unseen > 0)
+        return "it makes system calls that cannot be led to corun (--debug=sites lists them)";
     return e == 0 ? nullptr : failed;
 }
 
@@ -89,6 +93,7 @@ __attribute__((constructor)) void start(int, char **, char **environment) {
         char line[256];
         unsigned n = format_line(line, sizeof line, "corun: running natively: %s\n", failed);
         sys::write(2, line, n);
+        tls_thread = nullptr; // what is patched passes through, and threads are the kernel's
     }
     if (!asked.inherit)
         clean_environment(environment);
