@@ -18,7 +18,7 @@ struct {
     uintptr_t first = 0; // its first mapping, which has the ELF header if it is an object
     bool executable = false;
 } mapping;
-bool report;
+bool report, tolerant;
 
 void name_of(int fd, char (&name)[PATH_MAX]) {
     char link[32];
@@ -29,7 +29,10 @@ void name_of(int fd, char (&name)[PATH_MAX]) {
 
 } // namespace
 
-void set_report_of_sites(bool on) { report = on; }
+void watch_loading(bool with_report, bool with_tolerance) {
+    report = with_report;
+    tolerant = with_tolerance;
+}
 
 void note_mapping(const word (&a)[6], word address) {
     auto fd = static_cast<int>(a[4]);
@@ -55,12 +58,15 @@ void note_closing(int fd) {
     patch_image_at(header, name, &summary, report);
     if (summary.unseen == 0)
         return;
+    constexpr char what[] =
+        "%s: %u system calls in it cannot be led to corun, and would stop every "
+        "thread while they wait; --debug=sites lists them";
+    if (!tolerant)
+        fatal(what, name, summary.unseen);
     char line[PATH_MAX + 200];
-    unsigned n =
-        format_line(line, sizeof line,
-                    "corun: %s: %u system calls in it are the kernel's own, and stop every "
-                    "thread while they wait (--debug=sites lists them)\n",
-                    name, summary.unseen);
+    unsigned n = format_line(line, sizeof line, "corun: ");
+    n += format_line(line + n, sizeof line - n - 1, what, name, summary.unseen);
+    line[n++] = '\n';
     sys::write(2, line, n);
 }
 

@@ -7,7 +7,9 @@
 
 namespace corun::waist {
 
-void set_report_of_sites(bool on);
+// report: list the sites of each object. tolerant: one that makes system calls which cannot be led to
+// us is named on stderr; else it ends the process: nothing runs half covered.
+void watch_loading(bool report, bool tolerant);
 // After a mmap that succeeded; before a close.
 void note_mapping(const word (&a)[6], word address);
 void note_closing(int fd);

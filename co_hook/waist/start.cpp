@@ -74,7 +74,7 @@ const char *prepare(const options &asked) {
     if (const char *failed = prepare_worker(&the_worker))
         return failed;
     make_helpers_without_libc();
-    set_report_of_sites(asked.list_sites);
+    watch_loading(asked.list_sites, asked.or_native);
     claim_first_numbers();
     patch_summary summary{};
     const char *failed = nullptr;
