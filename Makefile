@@ -71,10 +71,10 @@ headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*
 manpages  := $(wildcard man/*.1 man/*.3)
 man_names := s/^\.BI* "\{0,1\}[^"(]*[ *]\(co[a-z]*_[a-z_0-9]*\)(.*/\1/p
 
-test_src  := $(filter %_test.cpp %_test.c %_test.S,$(call find,$(wildcard tests/*/)))
+test_src  := $(filter-out $(if $(capstone),,tests/waist/%),$(filter %_test.cpp %_test.c %_test.S,$(call find,$(wildcard tests/*/))))
 suites    := $(sort $(foreach f,$(test_src),$(word 2,$(subst /, ,$f))))
 support   := $(call to_obj,$(wildcard tests/support/*.cpp))
-progs     := $(filter %_prog.c %_prog.cpp,$(call find,$(wildcard tests/*/)))
+progs     := $(filter-out $(if $(capstone),,tests/waist/%),$(filter %_prog.c %_prog.cpp,$(call find,$(wildcard tests/*/))))
 
 # A program that says "// needs: libmariadb" (pkg-config's name) is built where that is installed.
 needed    := $(shell grep -oH '^// needs: .*' $(wildcard example/*.cpp tests/clients/*.cpp) | sed 's|:// needs: |=|')
@@ -107,7 +107,7 @@ all: $(libs) $(run_by)                         ## the library, static and shared
 	$(if $(launcher)$(filter-out x86_64,$(ARCH)$(SAN)),,@echo '  corun, the launcher, is left out: it needs libcapstone-dev (apt install libcapstone-dev)')
 examples: $(example_bins)                      ## example/*, linked with libcorun.a
 perf-programs: $(perf_bins)                    ## the benchmarks, built
-tests: all examples $(suite_bins) $(prog_bins) $(client_bins) $(if $(SAN),,$(perf_bins))  ## build what `make test` runs
+tests: all examples $(suite_bins) $(prog_bins) $(client_bins) $(waist_bins) $(if $(SAN),,$(perf_bins))  ## build what `make test` runs
 
 # ---- How it is made ------------------------------------------------------------------------------
 
@@ -207,9 +207,22 @@ $(B)/libgtest.a: $(GTEST)/src/gtest-all.cc $(GTEST)/src/gtest_main.cc
 	    -I$(GTEST) -c $$f -o $(B)/$$(basename $$f .cc).o || exit; done
 	$(Q)rm -f $@ && $(AR) qcs $@ $(B)/gtest-all.o $(B)/gtest_main.o
 
+# The waist's tests: the finder on its own, and what it does with a native waist_entry behind the slots.
+finder_objs := $(if $(capstone),$(call to_obj,$(finder)))
+waist_test_objs := $(finder_objs) $(capstone)
+waist_bins := $(if $(capstone),$(B)/tests/waist/libnative_waist.so $(B)/tests/waist/libshapes.so)
+$(B)/obj/tests/waist/native_waist.o: CXXFLAGS += $(LIBFLAGS)
+$(B)/tests/waist/libnative_waist.so: $(B)/obj/tests/waist/native_waist.o $(B)/obj/tests/waist/counting_entry.o \
+    $(B)/obj/co_hook/waist/slots.o $(B)/obj/co_hook/waist/patch.o $(finder_objs) $(B)/obj/co_routine/base/check.o
+	$(call say,LD ,$@)
+	$(Q)$(CC) $(ARCHFLAGS) $(MODE) $(SOFLAGS) -Wl,-soname,$(@F) -Wl,-z,initfirst -Wl,--exclude-libs,ALL -o $@ $^ $(capstone)
+$(B)/tests/waist/libshapes.so: $(B)/obj/tests/waist/shapes.o
+	$(call say,LD ,$@)
+	$(Q)$(CC) $(ARCHFLAGS) -shared -nostdlib -o $@ $^
+
 # tests/<suite>/**/*_test.* and tests/support/*.cpp become $(B)/tests/<suite>_test.
 define suite_rule
-$(B)/tests/$1_test: $(call to_obj,$(filter tests/$1/%,$(test_src))) $(support) $(B)/libgtest.a $(B)/libcorun.a
+$(B)/tests/$1_test: $(call to_obj,$(filter tests/$1/%,$(test_src))) $(support) $($1_test_objs) $(B)/libgtest.a $(B)/libcorun.a
 	$$(call say,LD ,$$@)
 	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -o $$@ $$^ $(LIBS)
 endef

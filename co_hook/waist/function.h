@@ -22,6 +22,8 @@ class function_map {
     bool is_start(uintptr_t address);
     // Decodes the rest. False: capstone did not know an instruction, from stopped_at() on.
     bool finish();
+    // A breakpoint stands where an instruction would begin: what follows cannot be told.
+    bool has_breakpoint() const { return has_breakpoint_; }
     uintptr_t stopped_at() const { return next_; }
 
     // The instruction in front of the one at address, 0: none. Only where is_start has been.
@@ -46,6 +48,7 @@ class function_map {
     bool finished_ = false;
     bool failed_ = false;
     bool jumps_by_table_ = false;
+    bool has_breakpoint_ = false;
     raw_vector<uint64_t> starts_, targets_; // a bit for each byte of the function
     raw_vector<uintptr_t> tables_;          // addresses outside code that it takes
 };

@@ -355,11 +355,15 @@ uintptr_t site_of_slot(uintptr_t pc) {
     return load_word((pc & ~uintptr_t{CORUN_SLOT_BYTES - 1}) + CORUN_SLOT_SITE);
 }
 
-uintptr_t code_behind_site(uintptr_t address) {
+uintptr_t moved_code(uintptr_t address) {
     unsigned used = __atomic_load_n(&slots_used, __ATOMIC_ACQUIRE);
-    for (unsigned i = 0; i < used; ++i)
-        if (load_word(slot_address(i) + CORUN_SLOT_SITE) == address)
-            return slot_address(i) + CORUN_SLOT_LEAVE;
+    for (unsigned i = 0; i < used; ++i) {
+        uintptr_t slot = slot_address(i), behind = load_word(slot + CORUN_SLOT_SITE);
+        if (address == behind)
+            return slot + CORUN_SLOT_LEAVE;
+        if (address + 2 == behind)
+            return slot + CORUN_SLOT_ENTER;
+    }
     return address;
 }
 

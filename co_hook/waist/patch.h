@@ -35,8 +35,9 @@ int patch_image_at(const void *elf_header, const char *name, patch_summary *summ
 bool is_slot(uintptr_t pc);
 uintptr_t site_of_slot(uintptr_t pc);
 
-// Where to go on behind a site's syscall, for who has only its address (what site_of_slot gives): in
-// its slot, because the bytes there may have been displaced. Any other address is its own answer.
-uintptr_t code_behind_site(uintptr_t address);
+// Where the code of a site stands now, for a signal frame that names the site and is returned to: for
+// the address of its syscall, where the slot makes the call (again); for the one behind it (what
+// site_of_slot gives), where the slot goes on. Any other address is its own answer.
+uintptr_t moved_code(uintptr_t address);
 
 } // namespace corun::waist

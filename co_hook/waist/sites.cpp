@@ -25,6 +25,7 @@ const uint8_t *bytes_at(uintptr_t address) { return reinterpret_cast<const uint8
 const char *const into_middle = "a branch leads into the bytes that the jump would take";
 const char *const no_function =
     "neither the unwind table nor a symbol says where its function begins";
+const char *const breakpoint = "a debugger's breakpoint stands in its function: set it later";
 const char *const not_decoded = "the decoder does not know an instruction in front of it";
 
 // The instructions next to a site that may be displaced: how many bytes the first k of them take.
@@ -78,8 +79,9 @@ bool site_finder::examine(uintptr_t address, site *s) {
         return true;
     }
     if (!function_.is_start(address)) {
-        s->reason = not_decoded;
-        return function_.stopped_at() <= address;
+        bool is_stuck = function_.stopped_at() <= address;
+        s->reason = is_stuck ? not_decoded : breakpoint;
+        return is_stuck || function_.has_breakpoint();
     }
     s->number = number_at(address);
     function_.finish();
