@@ -317,6 +317,26 @@ bool relative_branch(const uint8_t *bytes, unsigned n, uintptr_t address, instru
     return out->branch != branch_kind::none;
 }
 
+bool may_use_vectors(const uint8_t *bytes, unsigned n) {
+    unsigned i = 0;
+    while (i < n && is_prefix(bytes[i]))
+        ++i;
+    if (i < n && (bytes[i] & 0xf0) == 0x40) // REX
+        ++i;
+    if (i + 1 >= n)
+        return false; // one byte: no operand, or general registers
+    uint8_t opcode = bytes[i];
+    if (opcode == 0xc4 || opcode == 0xc5 ||
+        opcode == 0x62) // VEX, EVEX: BMI's general registers too
+        return true;
+    if (opcode != 0x0f)
+        return false;
+    uint8_t second = bytes[i + 1];
+    return (second >= 0x10 && second < 0x18) || (second >= 0x28 && second < 0x30) ||
+           second == 0x38 || second == 0x3a || (second >= 0x50 && second < 0x80) ||
+           second == 0xc2 || (second >= 0xc4 && second < 0xc7) || second >= 0xd0;
+}
+
 unsigned relocate(const uint8_t *bytes, unsigned n, uintptr_t from, uint8_t *out, unsigned room,
                   uintptr_t to) {
     unsigned written = 0;

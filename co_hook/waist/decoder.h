@@ -55,6 +55,9 @@ bool decode(const uint8_t *bytes, size_t room, uintptr_t address, instruction *o
 // false. Reads the bytes alone, without capstone.
 bool relative_branch(const uint8_t *bytes, unsigned n, uintptr_t address, instruction *out);
 
+// Whether it reads or writes MMX, SSE, AVX or AVX-512 registers; true where the bytes alone do not tell.
+bool may_use_vectors(const uint8_t *bytes, unsigned n);
+
 // Writes instructions that were decoded from `from` to `out`, to run at `to`: distances are set anew,
 // a relative branch becomes the long form. Only the last one may be a branch. Returns the bytes
 // written, or 0: a distance does not fit into 32 bits, or they take more than `room`.

@@ -46,7 +46,7 @@ bool function_map::enter(uintptr_t pc) {
         ++range.start;
     range_ = range;
     next_ = range.start;
-    stuck_ = finished_ = jumps_by_table_ = has_breakpoint_ = false;
+    stuck_ = finished_ = jumps_by_table_ = has_breakpoint_ = uses_vectors_ = false;
     tables_.clear();
     size_t bytes = range.end - range.start;
     failed_ |= !clear_bits(&starts_, bytes) || !clear_bits(&targets_, bytes);
@@ -72,6 +72,7 @@ void function_map::note_instruction(uintptr_t at, unsigned n) {
     const uint8_t *bytes = bytes_at(at);
     size_t i = at - range_.start;
     starts_[i / 64] |= uint64_t{1} << i % 64;
+    uses_vectors_ = uses_vectors_ || may_use_vectors(bytes, n);
     has_breakpoint_ |= n == 1 && *bytes == 0xcc; // int3
     instruction branch;
     if (relative_branch(bytes, n, at, &branch)) {

@@ -24,6 +24,8 @@ class function_map {
     bool finish();
     // A breakpoint stands where an instruction would begin: what follows cannot be told.
     bool has_breakpoint() const { return has_breakpoint_; }
+    // Once finished: whether it may keep something in a vector register.
+    bool uses_vectors() const { return uses_vectors_ || stuck_; }
     uintptr_t stopped_at() const { return next_; }
 
     // The instruction in front of the one at address, 0: none. Only where is_start has been.
@@ -49,6 +51,7 @@ class function_map {
     bool failed_ = false;
     bool jumps_by_table_ = false;
     bool has_breakpoint_ = false;
+    bool uses_vectors_ = false;
     raw_vector<uint64_t> starts_, targets_; // a bit for each byte of the function
     raw_vector<uintptr_t> tables_;          // addresses outside code that it takes
 };

@@ -58,7 +58,7 @@ class site_finder {
 int site_finder::run(raw_vector<site> *out) {
     int r = scan_image(image_, &scan_);
     for (size_t i = 0; !r && i < scan_.syscalls.size(); ++i) {
-        site s = {scan_.syscalls[i], site::unknown, 0, 0, nullptr};
+        site s = {scan_.syscalls[i], site::unknown, 0, 0, false, nullptr};
         if (examine(s.address, &s) && !out->push_back(s))
             r = -ENOMEM;
         if (function_.failed() || neighbour_.failed())
@@ -85,6 +85,9 @@ bool site_finder::examine(uintptr_t address, site *s) {
     }
     s->number = number_at(address);
     function_.finish();
+    uintptr_t distance = 0;
+    s->plain = !function_.uses_vectors() &&
+               symbol_name(image_, function_.range().start, &distance) && distance == 0;
     choose_window(s);
     return true;
 }

@@ -26,6 +26,7 @@ struct site {
     int number;         // of the system call, where a constant is loaded for it
     uint8_t before;     // bytes displaced in front of it
     uint8_t after;      // and behind it
+    bool plain;         // nothing is in vector registers at it: see find_sites
     const char *reason; // why it stays native; nullptr: it can be patched
 
     uintptr_t return_address() const { return address + 2; }
@@ -33,7 +34,10 @@ struct site {
     uintptr_t window_end() const { return address + 2 + after; }
 };
 
-// Appends the image's sites, by address. 0 or -ENOMEM. open_decoder() has been called.
+// Appends the image's sites, by address. A plain one stands in a function that others call by an exported
+// name, so they expect it to clobber the vector registers (psABI 3.2.1), and that has no vector
+// instruction itself. A function of the object's own may have callers that know better (GCC's
+// -fipa-ra), so it is not asked. 0 or -ENOMEM. open_decoder() has been called.
 int find_sites(const image &img, raw_vector<site> *out);
 
 // A system call that may wait for somebody else, or that a thread cannot make natively once threads
