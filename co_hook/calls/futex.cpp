@@ -11,6 +11,9 @@
 #include <linux/futex.h>
 
 namespace corun::calls {
+
+bool futex_waits_end_early;
+
 namespace {
 
 constexpr wait_kind futex_kind{"futex", false, abandon_address_wait};
@@ -85,11 +88,12 @@ word wait_shared(const request &r, int64_t ns, uint32_t bitset) {
     bool cancelled = false, given_up;
     int64_t result;
     do { // no cancel ends it: a helper that was left behind hands on what it gets
-        cancelled |= co->take(flag_cancel);
+        if (!futex_waits_end_early)
+            cancelled |= co->take(flag_cancel);
         given_up = false;
         result = offload_syscall(shared_futex_kind, offload_own, sys::nr_futex, args, &time,
                                  timed ? 1 : 0, no_deadline, hand_shared_wake_on, &given_up);
-    } while (result == -EINTR || (result == -ECANCELED && given_up));
+    } while (result == -EINTR || (result == -ECANCELED && given_up && !futex_waits_end_early));
     if (cancelled)
         co->set(flag_cancel);
     return static_cast<word>(result);
@@ -116,10 +120,10 @@ word wait(const request &r, uint32_t bitset) {
         return -EAGAIN;
     if (!r.is_private() && !is_own_memory(r.at()))
         return wait_shared(r, ns, bitset);
-    if (relative)
-        return wait_at_regardless(futex_kind, r.at(), differs, value, deadline_in(ns), bitset);
-    return wait_at_regardless(futex_kind, r.at(), differs, value,
-                              {ns, r.on_wall_clock() ? CLOCK_REALTIME : CLOCK_MONOTONIC}, bitset);
+    wait_deadline deadline{relative ? deadline_in(ns) : ns,
+                           !relative && r.on_wall_clock() ? CLOCK_REALTIME : CLOCK_MONOTONIC};
+    auto *wait_for_change = futex_waits_end_early ? wait_at : wait_at_regardless;
+    return wait_for_change(futex_kind, r.at(), differs, value, deadline, bitset);
 }
 
 // At most n, of both sides. The kernel takes less than one for one.

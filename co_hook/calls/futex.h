@@ -28,4 +28,7 @@ namespace corun::calls {
 // a: the call's arguments; time64: the timeout has 64-bit seconds (always so on x86_64).
 word futex(const word (&a)[6], bool time64, bool in_coroutine);
 
+// Door 2 sets it: there a cancel is a signal that interrupts the wait (-ECANCELED), as in the kernel.
+extern bool futex_waits_end_early __attribute__((visibility("hidden")));
+
 } // namespace corun::calls

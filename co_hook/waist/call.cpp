@@ -128,18 +128,6 @@ bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
     }
 }
 
-word call_of_thread(thread *self, frame *f, long nr) {
-    arguments arg(f);
-    word result;
-    if (is_clone(nr))
-        return makes_thread(nr, arg.a) ? clone_thread(self, f, arg.a)
-                                       : clone_process(self, f, arg.a);
-    if (thread_call(self, nr, arg.a, &result) || signal_call(self, nr, arg.a, &result) ||
-        calls::dispatch(nr, arg.a, true, &result))
-        return result;
-    return native(nr, arg.a);
-}
-
 // A helper, the runtime itself, a child of vfork; or a process of one thread.
 word call_outside(frame *f, thread *t, long nr) {
     arguments arg(f);
@@ -162,21 +150,39 @@ word call_outside(frame *f, thread *t, long nr) {
 }
 
 } // namespace
+
+word call_of_thread(thread *self, frame *f, long nr) {
+    arguments arg(f);
+    word result;
+    if (is_clone(nr))
+        return makes_thread(nr, arg.a) ? clone_thread(self, f, arg.a)
+                                       : clone_process(self, f, arg.a);
+    if (thread_call(self, nr, arg.a, &result) || signal_call(self, f, nr, arg.a, &result) ||
+        set_ids_call(self, nr, arg.a, &result) || calls::dispatch(nr, arg.a, true, &result))
+        return result;
+    return native(nr, arg.a);
+}
+
 } // namespace corun::waist
 
 using namespace corun::waist;
 
-extern "C" __attribute__((visibility("hidden"))) void waist_call(frame *f, thread *t) {
+// The FS base that the program goes on with; 0: it has not changed.
+extern "C" __attribute__((visibility("hidden"))) uintptr_t waist_call(frame *f, thread *t) {
     auto nr = static_cast<long>(static_cast<int>(f->rax)); // as the kernel reads it
     if (CO_UNLIKELY(!t || t->vfork.borrowed || !t->home->active)) {
         f->rax = static_cast<uint64_t>(call_outside(f, t, nr));
-        return;
+        return 0;
     }
     enter_runtime(t);
     t->at_call = f;
     t->call_nr = nr;
-    f->rax = static_cast<uint64_t>(call_of_thread(t, f, nr));
+    word result;
+    do {
+        signals_before_call();
+        result = call_of_thread(t, f, nr);
+    } while (CO_UNLIKELY(signals_to_see(t)) && !signals_after_call(t, f, nr, &result, true));
+    f->rax = static_cast<uint64_t>(result);
     t->call_nr = -1;
-    deliver_signals(t, f);
-    leave_runtime(t);
+    return t->fs;
 }

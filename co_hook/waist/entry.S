@@ -50,6 +50,11 @@
         .hidden waist_vector_bytes
         .hidden waist_vectors_compact
         .hidden waist_thread
+        .hidden waist_has_fsgsbase
+
+#define SYS_RT_SIGRETURN 15
+#define SYS_ARCH_PRCTL 158
+#define ARCH_SET_FS 0x1002
 
 COCTX_TEXT
 
@@ -64,6 +69,9 @@ COCTX_FUNCTION_BEGIN(waist_entry)
 1:      syscall
         ret
 5:      jmp     waist_sigreturn_entry
+        .globl  waist_entry_passed
+        .hidden waist_entry_passed
+waist_entry_passed:                     // up to here: code of the program, to its signals
 
 2:      leaq    -WAIST_SIGRETURN(%rcx), %rcx
         jrcxz   5b
@@ -107,24 +115,100 @@ COCTX_FUNCTION_BEGIN(waist_entry)
         movq    waist_thread@gottpoff(%rip), %rax
         movq    %fs:(%rax), %rsi
         call    waist_call
-        movl    waist_vector_mask(%rip), %eax
+// From here to waist_returned nobody looks for signals any more: on_signal (signal_delivery.cpp) that
+// interrupts it sends it back to waist_again, which needs the frame alone.
+        .globl  waist_returning
+        .hidden waist_returning
+waist_returning:                        // rax: the FS base to go on with, or 0
+        testq   %rax, %rax
+        jz      7f
+        cmpb    $0, waist_has_fsgsbase(%rip)
+        je      6f
+        wrfsbase %rax
+7:      movl    waist_vector_mask(%rip), %eax
         movl    waist_vector_mask+4(%rip), %edx
         xrstor64 (%rsp)
         movq    %rbx, %rsp
+        .cfi_remember_state
         .cfi_def_cfa rsp, (WAIST_FRAME_REGISTERS + 1) * 8
         pop_registers
         ret
+        .cfi_restore_state
+6:      movq    %rax, %rsi
+        movl    $ARCH_SET_FS, %edi
+        movl    $SYS_ARCH_PRCTL, %eax
+        syscall
+        jmp     7b
+        .globl  waist_returned
+        .hidden waist_returned
+waist_returned:
+        .globl  waist_again
+        .hidden waist_again
+waist_again:                            // rbx and rdi: the frame, rsi: the thread
+        call    waist_call_late
+        jmp     waist_returning
 COCTX_FUNCTION_END(waist_entry)
 
-// void waist_leave(frame *): goes on where the frame says. A new thread's way into the program, on
-// its own stack.
+// void waist_leave(frame *, fs): goes on where the frame says, with that FS base. A new thread's way
+// into the program, on its own stack. As above: interrupted, it is sent to waist_leave_late.
         .hidden waist_leave
 COCTX_FUNCTION_BEGIN(waist_leave)
         movq    %rdi, %rsp
         .cfi_def_cfa rsp, (WAIST_FRAME_REGISTERS + 1) * 8
+        cmpb    $0, waist_has_fsgsbase(%rip)
+        je      1f
+        wrfsbase %rsi
+2:      .cfi_remember_state
         pop_registers
         ret
+        .cfi_restore_state
+1:      movl    $ARCH_SET_FS, %edi
+        movl    $SYS_ARCH_PRCTL, %eax
+        syscall
+        jmp     2b
+        .globl  waist_leave_end
+        .hidden waist_leave_end
+waist_leave_end:
 COCTX_FUNCTION_END(waist_leave)
+
+// void waist_enter_handler(const handler_entry *): a handler of the program, whose frame is ready.
+// Interrupted, it has happened: on_signal sets these registers.
+        .hidden waist_enter_handler
+COCTX_FUNCTION_BEGIN(waist_enter_handler)
+        .cfi_undefined rip
+        movq    %rdi, %rbx
+        movq    WAIST_ENTRY_FS(%rbx), %rsi
+        cmpb    $0, waist_has_fsgsbase(%rip)
+        je      1f
+        wrfsbase %rsi
+2:      movq    WAIST_ENTRY_SP(%rbx), %rsp
+        movq    WAIST_ENTRY_PC(%rbx), %rcx
+        movq    WAIST_ENTRY_SIGNAL(%rbx), %rdi
+        movq    WAIST_ENTRY_INFO(%rbx), %rsi
+        movq    WAIST_ENTRY_CONTEXT(%rbx), %rdx
+        fninit
+        ldmxcsr .Ldefault_mxcsr(%rip)
+        xorl    %eax, %eax
+        notrack jmp *%rcx
+1:      movl    $ARCH_SET_FS, %edi
+        movl    $SYS_ARCH_PRCTL, %eax
+        syscall
+        jmp     2b
+        .globl  waist_enter_handler_end
+        .hidden waist_enter_handler_end
+waist_enter_handler_end:
+COCTX_FUNCTION_END(waist_enter_handler)
+        .balign 4
+.Ldefault_mxcsr:
+        .long   0x1F80
+
+// What the kernel returns to from our own handler. Not in a slot: it is the kernel's own.
+        .hidden waist_restorer
+COCTX_FUNCTION_BEGIN(waist_restorer)
+        movl    $SYS_RT_SIGRETURN, %eax
+        syscall
+        hlt
+COCTX_FUNCTION_END(waist_restorer)
 
 // rt_sigreturn: the kernel wants the stack pointer as the handler left it. All registers come from
 // the frame; what lies below it is free. waist_sigreturn(frame, thread) is told first.
@@ -139,7 +223,7 @@ COCTX_FUNCTION_BEGIN(waist_sigreturn_entry)
         cld
         call    waist_sigreturn
         movq    %rbx, %rsp
-        movl    $15, %eax
+        movl    $SYS_RT_SIGRETURN, %eax
         syscall
         hlt
 COCTX_FUNCTION_END(waist_sigreturn_entry)
@@ -179,7 +263,13 @@ COCTX_FUNCTION_BEGIN(waist_vfork)
         syscall
         testq   %rax, %rax
         jz      1f
-        movq    $0, WAIST_VFORK_BORROWED(%rbx)
+        movq    %rbx, %rdi
+        movq    %rax, %rsi
+        movq    WAIST_VFORK_SP(%rbx), %rsp
+        subq    $(WAIST_FRAME_REGISTERS + 1) * 8, %rsp
+        andq    $-16, %rsp
+        call    waist_vfork_over
+        hlt
 1:      movq    %rbx, %rcx
         movq    0(%rcx), %r15
         movq    8(%rcx), %r14

@@ -26,6 +26,14 @@
 #define WAIST_VFORK_SP 120
 #define WAIST_VFORK_BORROWED 128
 
+/* handler_entry (signal_state.h). */
+#define WAIST_ENTRY_FS 0
+#define WAIST_ENTRY_SP 8
+#define WAIST_ENTRY_PC 16
+#define WAIST_ENTRY_SIGNAL 24
+#define WAIST_ENTRY_INFO 32
+#define WAIST_ENTRY_CONTEXT 40
+
 #ifndef __ASSEMBLER__
 #include <cstddef>
 #include <cstdint>

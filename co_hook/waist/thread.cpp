@@ -2,6 +2,7 @@
 #include "co_hook/waist/thread.h"
 
 #include "co_hook/calls/futex.h"
+#include "co_hook/waist/signals.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/at_fork.h"
@@ -49,10 +50,7 @@ frame *frame_for_child(const frame *f, uintptr_t stack_top) {
 
 void *thread_main(void *argument) {
     auto *t = static_cast<thread *>(argument);
-    frame *f = t->at_call;
-    t->at_call = nullptr;
-    leave_runtime(t);
-    waist_leave(f);
+    waist_leave(t->at_call, t->fs);
 }
 
 // Run by the loop: nothing stands on the thread's stack any more.
@@ -68,18 +66,20 @@ void finish_exit(co_env *, loop_task *task) {
 
 word fork_process(thread *self, frame *f, const clone_request &r, const word (&a)[6]) {
     run_before_fork();
+    signals_before_fork();
     leave_runtime(self);
     word pid = sys::call6(static_cast<long>(f->rax), a[0], a[1], a[2], a[3], a[4], a[5]);
     enter_runtime(self);
     if (pid != 0) {
+        signals_after_fork_in_parent();
         run_after_fork_in_parent();
         return pid;
     }
     after_fork_in_child(self->home, self);
     if (r.stack_top) { // in the parent's image of this stack the frames of this call would stay
         frame *child = frame_for_child(f, r.stack_top);
-        leave_runtime(self);
-        waist_leave(child);
+        self->at_call = child;
+        waist_leave(child, self->fs);
     }
     return 0;
 }
@@ -101,6 +101,7 @@ word clone_to(frame *child, long nr, const word (&a)[6]) {
 word borrow_memory(thread *self, frame *f, const clone_request &r, const word (&a)[6]) {
     if (!(r.flags & CLONE_VFORK))
         return -ENOSYS; // a process that shares our memory and runs beside us: nobody could keep them apart
+    signals_before_vfork(self);
     self->vfork.borrowed = 1;
     leave_runtime(self);
     if (!r.stack_top) {
@@ -111,6 +112,7 @@ word borrow_memory(thread *self, frame *f, const clone_request &r, const word (&
     word pid = clone_to(frame_for_child(f, r.stack_top), static_cast<long>(f->rax), a);
     self->vfork.borrowed = 0;
     enter_runtime(self);
+    signals_after_vfork();
     return pid;
 }
 
@@ -135,13 +137,14 @@ word clone_thread(thread *self, frame *f, const word (&a)[6]) {
     }
     t->fs = r.tls;
     t->at_call = child;
-    t->blocked = self->blocked;
+    t->signals.blocked = self->signals.blocked;
     t->clear_child_tid = r.flags & CLONE_CHILD_CLEARTID ? r.child_tid : nullptr;
     if (r.flags & CLONE_PARENT_SETTID)
         *r.parent_tid = t->tid;
     if (r.flags & CLONE_CHILD_SETTID)
         *r.child_tid = t->tid;
     enlist_thread(t);
+    thread_begins(t);
     count_as_started(w->env, t->co);
     w->env->make_ready(t->co);
     return t->tid;
@@ -175,9 +178,32 @@ void exit_thread(thread *self, int status) {
     self->link.unlink();
     if (--w->live == 0)
         sys::call(SYS_exit_group, status);
+    thread_ends(self);
     self->end_task.run = finish_exit;
     loop_post(w->env, &self->end_task);
     end_running(nullptr);
 }
 
 } // namespace corun::waist
+
+using namespace corun::waist;
+
+// The parent goes on, on the stack that its child has used.
+extern "C" __attribute__((visibility("hidden"), noreturn)) void waist_vfork_over(vfork_save *save,
+                                                                                 word pid) {
+    auto *t = reinterpret_cast<thread *>(save);
+    static_assert(offsetof(thread, vfork) == 0);
+    save->borrowed = 0;
+    if (!t->home->active) {
+        frame *f = reinterpret_cast<frame *>(save->sp) - 1;
+        *f = save->registers;
+        f->rax = static_cast<uint64_t>(pid);
+        waist_leave(f, t->fs);
+    }
+    enter_runtime(t);
+    frame *f = reinterpret_cast<frame *>(save->sp) - 1;
+    *f = save->registers;
+    f->rax = static_cast<uint64_t>(pid);
+    signals_after_vfork();
+    waist_leave_late(f, t);
+}

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "co_hook/waist/frame.h"
+#include "co_hook/waist/signal_state.h"
 #include "co_routine/core/env.h"
 #include "co_routine/loop/loop.h"
 
@@ -36,14 +37,7 @@ struct thread {
     long call_nr = -1;                       // -1: in none
     list_node link;                          // in worker::threads
     loop_task end_task{};                    // run when its stack is left
-    uint64_t blocked = 0;                    // signal mask, bit s - 1
-    uint64_t former_blocked = 0; // sigsuspend and kin: comes back when the handler returns
-    bool restores_former = false;
-    struct {
-        void *sp;
-        int flags;
-        size_t size;
-    } alternate_stack{nullptr, 2 /* SS_DISABLE */, 0};
+    thread_signals signals{};
 };
 
 extern constinit thread_local thread *tls_thread __asm__("waist_thread")
@@ -60,11 +54,16 @@ word clone_process(thread *self, frame *f,
 // kernel's own call.
 word clone_outside(thread *self, frame *f, const word (&a)[6]);
 [[noreturn]] void exit_thread(thread *self, int status);
+// The call of that number with what else the frame says; call.cpp.
+word call_of_thread(thread *self, frame *f, long nr);
 
 } // namespace corun::waist
 
 extern "C" {
-__attribute__((visibility("hidden"), noreturn)) void waist_leave(corun::waist::frame *f);
+__attribute__((visibility("hidden"), noreturn)) void waist_leave(corun::waist::frame *f,
+                                                                    uintptr_t fs);
+__attribute__((visibility("hidden"), noreturn)) void waist_leave_late(corun::waist::frame *f,
+                                                                         corun::waist::thread *t);
 __attribute__((visibility("hidden"), noreturn)) void waist_vfork(corun::waist::vfork_save *save);
 __attribute__((visibility("hidden"))) long waist_clone(long nr, long a, long b, long c, long d,
                                                        long e);

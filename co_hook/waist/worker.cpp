@@ -2,6 +2,8 @@
 #include "co_hook/waist/worker.h"
 
 #include "co_hook/waist/numbers.h"
+#include "co_hook/waist/signal_frame.h"
+#include "co_hook/waist/signals.h"
 
 #include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
@@ -129,6 +131,7 @@ const char *prepare_worker(worker *w) {
     tls_thread_offset = reinterpret_cast<char *>(&tls_thread) - reinterpret_cast<char *>(self->fs);
     tls_thread = self;
     fork_handlers_are_mine();
+    learn_frame_size();
     enter_runtime(self);
     w->env = make_env();
     const char *failed = w->env ? make_scheduler(w) : "no memory";
@@ -148,6 +151,9 @@ int activate(worker *w) {
     count_as_started(w->env, co);
     w->env->running = co;
     enlist_thread(self);
+    w->pid = static_cast<int>(sys::getpid());
+    if (int e = begin_signals(w))
+        return e;
     w->active = true;
     claim_all_numbers();
     return 0;
@@ -205,12 +211,16 @@ void after_fork_in_child(worker *w, thread *self) {
         if (t == self)
             continue;
         t->link.unlink();
+        thread_ends(t);
         free_thread(t);
     }
     if (self->tid >= first_tid)
         *threads_by_tid.at(static_cast<size_t>(self->tid - first_tid)) = nullptr;
     self->tid = static_cast<int>(sys::gettid());
+    w->pid = self->tid;
     w->live = 1;
+    if (w->active)
+        signals_after_fork_in_child(self);
 }
 
 } // namespace corun::waist

@@ -16,12 +16,13 @@ struct worker {
     thread main;      // the thread that the process began with
     list_head threads;
     unsigned live = 0;
+    int pid = 0;
     bool active = false; // there was a second thread: calls are ours
 };
 extern worker the_worker __attribute__((visibility("hidden")));
 
 // Whether WRFSBASE may be used: else each change of the FS base is a system call.
-extern bool has_fsgsbase __attribute__((visibility("hidden")));
+extern bool has_fsgsbase __asm__("waist_has_fsgsbase") __attribute__((visibility("hidden")));
 
 inline uintptr_t fs_base() {
     uintptr_t at;
