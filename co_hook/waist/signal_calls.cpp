@@ -182,8 +182,9 @@ bool set_ids_call(thread *self, long nr, const word (&a)[6], word *result) {
     self->signals.sets_ids = false;
     if (!in_round) {
         if (self->home->live > 1) {
-            warn("a change of credentials for one thread is refused: all threads of a program under "
-                 "corun have the same");
+            warn(
+                "a change of credentials for one thread is refused: all threads of a program under "
+                "corun have the same");
             return *result = -EPERM, true;
         }
         return *result = set_ids(nr, a), true;

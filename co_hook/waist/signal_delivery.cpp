@@ -348,7 +348,8 @@ void waist_sigreturn(machine *m, thread *t) {
     thread_signals &mine = t->signals;
     set_blocked(t, m->mask);
     if (m->stack_flags & auto_disarm)
-        mine.alternate = {reinterpret_cast<uintptr_t>(m->stack_low), m->stack_flags, m->stack_bytes};
+        mine.alternate = {reinterpret_cast<uintptr_t>(m->stack_low), m->stack_flags,
+                          m->stack_bytes};
     give_out_signals();
     masks_go_to(nullptr);
     while (signal_set some = mine.deliverable()) {

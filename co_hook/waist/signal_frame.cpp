@@ -80,7 +80,8 @@ void learn_frame_size() {
 size_t vector_bytes() { return feature_bytes + sizeof second_magic; }
 
 size_t signal_frame_bytes(const machine &m) {
-    return sizeof(signal_frame) + bytes_of(m.vectors) + 64 + 16 + 8;
+    constexpr size_t lost_by_alignment = 64 + 16 + 8;
+    return WAIST_RED_ZONE + bytes_of(m.vectors) + sizeof(signal_frame) + lost_by_alignment;
 }
 
 void machine_of_call(machine *m, const frame *f, char *room, const char *saved) {
@@ -89,13 +90,13 @@ void machine_of_call(machine *m, const frame *f, char *room, const char *saved) 
     const struct {
         int which;
         uint64_t value;
-    } registers[] = {{REG_R8, f->r8},       {REG_R9, f->r9},   {REG_R10, f->r10},
-                     {REG_R11, f->flags},   {REG_R12, f->r12}, {REG_R13, f->r13},
-                     {REG_R14, f->r14},     {REG_R15, f->r15}, {REG_RDI, f->rdi},
-                     {REG_RSI, f->rsi},     {REG_RBP, f->rbp}, {REG_RBX, f->rbx},
-                     {REG_RDX, f->rdx},     {REG_RAX, f->rax}, {REG_RCX, f->slot},
-                     {REG_RIP, f->slot},    {REG_EFL, f->flags},
-                     {REG_CSGSFS, 0x33 | uint64_t{0x2B} << 48}};
+    } registers[] = {
+        {REG_R8, f->r8},     {REG_R9, f->r9},     {REG_R10, f->r10},
+        {REG_R11, f->flags}, {REG_R12, f->r12},   {REG_R13, f->r13},
+        {REG_R14, f->r14},   {REG_R15, f->r15},   {REG_RDI, f->rdi},
+        {REG_RSI, f->rsi},   {REG_RBP, f->rbp},   {REG_RBX, f->rbx},
+        {REG_RDX, f->rdx},   {REG_RAX, f->rax},   {REG_RCX, f->slot},
+        {REG_RIP, f->slot},  {REG_EFL, f->flags}, {REG_CSGSFS, 0x33 | uint64_t{0x2B} << 48}};
     for (const auto &r : registers)
         m->set(r.which, r.value);
     m->set(REG_RSP, reinterpret_cast<uintptr_t>(f + 1));

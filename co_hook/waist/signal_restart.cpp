@@ -16,8 +16,8 @@ interruption of_socket(long nr, int fd) {
                  nr == SYS_writev || nr == SYS_pwrite64 || nr == SYS_connect;
     long limit[2] = {};
     int size = sizeof limit;
-    word r = sys::call(SYS_getsockopt, fd, SOL_SOCKET, sends ? SO_SNDTIMEO : SO_RCVTIMEO, limit,
-                       &size);
+    word r =
+        sys::call(SYS_getsockopt, fd, SOL_SOCKET, sends ? SO_SNDTIMEO : SO_RCVTIMEO, limit, &size);
     bool limited = r == 0 && (limit[0] != 0 || limit[1] != 0);
     return limited ? interruption::ends : interruption::restarts;
 }

@@ -28,8 +28,9 @@ namespace corun::waist {
 using signal_set = uint64_t; // the kernel's: bit s - 1
 
 inline constexpr int most_signals = 64;
-inline constexpr int first_queued_signal = 32; // from here on every one sent counts (the kernel's SIGRTMIN)
-inline constexpr int set_ids_signal = 33;      // glibc's SIGSETXID
+inline constexpr int first_queued_signal =
+    32; // from here on every one sent counts (the kernel's SIGRTMIN)
+inline constexpr int set_ids_signal = 33; // glibc's SIGSETXID
 
 constexpr signal_set bit_of(int signal) { return signal_set{1} << (signal - 1); }
 inline constexpr signal_set never_blocked = bit_of(SIGKILL) | bit_of(SIGSTOP);

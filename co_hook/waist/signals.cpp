@@ -103,8 +103,8 @@ word sigtimedwait(thread *self, const word (&a)[6]) {
         return p.info.si_signo;
     }
     if (self->signals.interrupted && ns != 0)
-        return sys::call(sys::nr_rt_sigtimedwait, &wanted, a[1], &sys::at_once,
-                         sys::sigset_bytes) > 0
+        return sys::call(sys::nr_rt_sigtimedwait, &wanted, a[1], &sys::at_once, sys::sigset_bytes) >
+                       0
                    ? -EAGAIN
                    : -ECANCELED;
     self->signals.awaited = wanted;
@@ -159,8 +159,7 @@ word sigaltstack(thread *self, const frame *f, const word (&a)[6]) {
         else if (s.ss_size < least)
             return -ENOMEM;
         else
-            mine = {reinterpret_cast<uintptr_t>(s.ss_sp),
-                    s.ss_flags & auto_disarm, s.ss_size};
+            mine = {reinterpret_cast<uintptr_t>(s.ss_sp), s.ss_flags & auto_disarm, s.ss_size};
     }
     if (a[1])
         *at<stack_t>(a[1]) = former;

@@ -9,7 +9,7 @@ namespace corun::waist {
 // Set by on_signal: something was recorded. Read by every call.
 extern volatile bool signals_arrived __attribute__((visibility("hidden")));
 
-int begin_signals(worker *w); // at the first clone of a thread: the kernel's handlers become ours
+int begin_signals(worker *w);  // at the first clone of a thread: the kernel's handlers become ours
 void thread_begins(thread *t); // with its mask; before it runs
 void thread_ends(thread *t);   // it is in no list any more
 

@@ -61,9 +61,9 @@ word call_of_thread(thread *self, frame *f, long nr);
 
 extern "C" {
 __attribute__((visibility("hidden"), noreturn)) void waist_leave(corun::waist::frame *f,
-                                                                    uintptr_t fs);
+                                                                 uintptr_t fs);
 __attribute__((visibility("hidden"), noreturn)) void waist_leave_late(corun::waist::frame *f,
-                                                                         corun::waist::thread *t);
+                                                                      corun::waist::thread *t);
 __attribute__((visibility("hidden"), noreturn)) void waist_vfork(corun::waist::vfork_save *save);
 __attribute__((visibility("hidden"))) long waist_clone(long nr, long a, long b, long c, long d,
                                                        long e);

@@ -458,7 +458,7 @@ static void part_handlers(void) {
 
 // ---- Faults
 
-static char *page, *volatile nowhere;
+static char *volatile page, *volatile nowhere;
 static void mend(int s, siginfo_t *info, void *context) {
     (void)context;
     ++handled;
@@ -482,7 +482,7 @@ static void *fault(void *argument) {
     volatile int zero = 0;
     s = sigsetjmp(out, 1);
     if (s == 0)
-        zero = 1 / zero;
+        zero = 100 / zero;
     printf("came back from %d\n", s);
     double before = 1.5, after;
     __asm__ volatile("movsd %1, %%xmm9; int3; movsd %%xmm9, %0"
@@ -647,15 +647,10 @@ static void part_process(void) {
 static const struct {
     const char *name;
     void (*run)(void);
-} parts[] = {{"interrupt", part_interrupt},
-             {"restart", part_restart},
-             {"masks", part_masks},
-             {"sigwait", part_sigwait},
-             {"handlers", part_handlers},
-             {"faults", part_faults},
-             {"sigpipe", part_sigpipe},
-             {"masked_waits", part_masked_waits},
-             {"process", part_process}};
+} parts[] = {
+    {"interrupt", part_interrupt}, {"restart", part_restart},           {"masks", part_masks},
+    {"sigwait", part_sigwait},     {"handlers", part_handlers},         {"faults", part_faults},
+    {"sigpipe", part_sigpipe},     {"masked_waits", part_masked_waits}, {"process", part_process}};
 
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
