@@ -129,12 +129,17 @@ CORUN_CND_TIMEDWAIT(__cnd_timedwait64, timespec64)
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(mtx_lock, P),          CORUN_ENTRY(mtx_trylock, P),
-    CORUN_ENTRY(mtx_unlock, P),        CORUN_ENTRY(mtx_timedlock, P),
-    CORUN_ENTRY(cnd_signal, P),        CORUN_ENTRY(cnd_broadcast, P),
-    CORUN_ENTRY(cnd_wait, P),          CORUN_ENTRY(cnd_timedwait, P),
+    CORUN_ENTRY(mtx_lock, P),
+    CORUN_ENTRY(mtx_trylock, P),
+    CORUN_ENTRY(mtx_unlock, P),
+    CORUN_WEAK_ENTRY(mtx_timedlock, P),
+    CORUN_ENTRY(cnd_signal, P),
+    CORUN_ENTRY(cnd_broadcast, P),
+    CORUN_ENTRY(cnd_wait, P),
+    CORUN_WEAK_ENTRY(cnd_timedwait, P),
 #if defined(__i386__)
-    CORUN_ENTRY(__mtx_timedlock64, P), CORUN_ENTRY(__cnd_timedwait64, P),
+    CORUN_WEAK_ENTRY(__mtx_timedlock64, P),
+    CORUN_WEAK_ENTRY(__cnd_timedwait64, P),
 #endif
 };
 

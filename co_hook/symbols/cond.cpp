@@ -182,11 +182,14 @@ CORUN_CLOCKWAIT(__pthread_cond_clockwait64, timespec64)
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(pthread_cond_signal, P),        CORUN_ENTRY(pthread_cond_broadcast, P),
-    CORUN_ENTRY(pthread_cond_wait, P),          CORUN_ENTRY(pthread_cond_timedwait, P),
-    CORUN_ENTRY(pthread_cond_clockwait, P),
+    CORUN_ENTRY(pthread_cond_signal, P),
+    CORUN_ENTRY(pthread_cond_broadcast, P),
+    CORUN_ENTRY(pthread_cond_wait, P),
+    CORUN_WEAK_ENTRY(pthread_cond_timedwait, P),
+    CORUN_WEAK_ENTRY(pthread_cond_clockwait, P),
 #if defined(__i386__)
-    CORUN_ENTRY(__pthread_cond_timedwait64, P), CORUN_ENTRY(__pthread_cond_clockwait64, P),
+    CORUN_WEAK_ENTRY(__pthread_cond_timedwait64, P),
+    CORUN_WEAK_ENTRY(__pthread_cond_clockwait64, P),
 #endif
 };
 

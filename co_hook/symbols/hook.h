@@ -38,6 +38,9 @@ struct hook_entry {
     void *ours;
     void **native; // where libc's goes; nullptr: an alias
     treatment how;
+    void *linked; // what the linker made of the name of a weak hook; else nullptr
+
+    bool is_chosen() const; // in a -static program: does the name lead to us? (table.cpp)
 };
 
 struct hook_table {
@@ -115,8 +118,12 @@ inline char *put_decimal(char *to, size_t room, unsigned n) {
     }
 
 // For a name that libc.a defines strongly in one object with names that are not hooked: where a
-// -static program needs those, libc's function takes the place of ours.
-#define CORUN_WEAK_HOOK(name) __attribute__((weak)) decltype(hook_##name) hook_##name
+// -static program needs those, libc's function takes the place of ours, unless the linker is told to
+// take __wrap_name. own_name is ours in any case.
+#define CORUN_WEAK_HOOK(name)                                                                      \
+    __attribute__((weak)) decltype(hook_##name) hook_##name;                                       \
+    __attribute__((visibility("hidden"), alias(#name))) decltype(hook_##name) own_##name __asm__(  \
+        "__wrap_" #name)
 
 // Another name of the same function.
 #define CORUN_HOOK_ALIAS(result, name, of, parameters)                                             \
@@ -125,10 +132,21 @@ inline char *put_decimal(char *to, size_t room, unsigned n) {
 #define CORUN_ENTRY(name, how)                                                                     \
     {                                                                                              \
 #name, reinterpret_cast < void *>(hook_##name),                                            \
-            reinterpret_cast < void **>(&native_##name), treatment::how                            \
+            reinterpret_cast < void **>(&native_##name), treatment::how, nullptr                   \
     }
 #define CORUN_ALIAS_ENTRY(name, how)                                                               \
-    { #name, reinterpret_cast < void *>(hook_##name), nullptr, treatment::how }
+    { #name, reinterpret_cast < void *>(hook_##name), nullptr, treatment::how, nullptr }
+#define CORUN_WEAK_ENTRY(name, how)                                                                \
+    {                                                                                              \
+#name, reinterpret_cast < void *>(own_##name),                                             \
+            reinterpret_cast < void **>(&native_##name), treatment::how,                           \
+            reinterpret_cast < void *>(hook_##name)                                                \
+    }
+#define CORUN_WEAK_ALIAS_ENTRY(name, how)                                                          \
+    {                                                                                              \
+#name, reinterpret_cast < void *>(own_##name), nullptr, treatment::how,                    \
+            reinterpret_cast < void *>(hook_##name)                                                \
+    }
 #define CORUN_TABLE(name, entries)                                                                 \
     extern const hook_table name;                                                                  \
     const hook_table name = {family, entries, sizeof(entries) / sizeof(entries)[0]}

@@ -180,8 +180,8 @@ const hook_entry entries[] = {
     CORUN_ENTRY(pthread_tryjoin_np, P),
     CORUN_ENTRY(thrd_join, P),
 #if defined(__i386__)
-    CORUN_ENTRY(__pthread_clockjoin_np64, P),
-    CORUN_ENTRY(__pthread_timedjoin_np64, P),
+    CORUN_WEAK_ENTRY(__pthread_clockjoin_np64, P),
+    CORUN_WEAK_ENTRY(__pthread_timedjoin_np64, P),
 #endif
 };
 

@@ -294,11 +294,14 @@ CORUN_CLOCKLOCK(__pthread_mutex_clocklock64, timespec64)
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(pthread_mutex_lock, P),          CORUN_ENTRY(pthread_mutex_trylock, P),
-    CORUN_ENTRY(pthread_mutex_unlock, P),        CORUN_ENTRY(pthread_mutex_timedlock, P),
-    CORUN_ENTRY(pthread_mutex_clocklock, P),
+    CORUN_ENTRY(pthread_mutex_lock, P),
+    CORUN_ENTRY(pthread_mutex_trylock, P),
+    CORUN_ENTRY(pthread_mutex_unlock, P),
+    CORUN_WEAK_ENTRY(pthread_mutex_timedlock, P),
+    CORUN_WEAK_ENTRY(pthread_mutex_clocklock, P),
 #if defined(__i386__)
-    CORUN_ENTRY(__pthread_mutex_timedlock64, P), CORUN_ENTRY(__pthread_mutex_clocklock64, P),
+    CORUN_WEAK_ENTRY(__pthread_mutex_timedlock64, P),
+    CORUN_WEAK_ENTRY(__pthread_mutex_clocklock64, P),
 #endif
 };
 

@@ -262,7 +262,7 @@ CORUN_GAI_SUSPEND(__gai_suspend_time64, timespec64)
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(getaddrinfo, O),
+    CORUN_WEAK_ENTRY(getaddrinfo, O),
     CORUN_ENTRY(getnameinfo, O),
     CORUN_ENTRY(gai_suspend, T),
 #if defined(__i386__)

@@ -292,7 +292,7 @@ int once_in_coroutine(pthread_once_t *control, routine f) {
 
 const hook_entry entries[] = {
     CORUN_ENTRY(pthread_once, P),
-    CORUN_ALIAS_ENTRY(__pthread_once, P),
+    CORUN_WEAK_ALIAS_ENTRY(__pthread_once, P),
     CORUN_ENTRY(call_once, P),
 };
 

@@ -102,7 +102,7 @@ bool listing::is_ours(size_t i, void *target) const {
 
 bool listing::program_is_ours(size_t i) const {
     if (refs.is_static)
-        return true; // there is one definition of each name, and it is in this table
+        return names[i].entry->is_chosen();
     if (const reference *p = program_reference(refs, i))
         if (!is_stand_in(p->target))
             return is_ours(i, p->target);
@@ -197,7 +197,7 @@ bool write_hook(const listing &l, size_t i, sink &out) {
     out.add(treatment_word(k.entry->how), treatment_width);
     out.add(family_word(k.family), family_width);
     bool ours = l.program_is_ours(i);
-    out.add(ours ? "corun" : l.owner_of(l.global(i)), leads_width);
+    out.add(ours ? "corun" : l.refs.is_static ? "libc" : l.owner_of(l.global(i)), leads_width);
     bool users = add_users(l, i, out);
     if (l.refs.is_static)
         out.add("(the linker)");

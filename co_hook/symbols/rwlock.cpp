@@ -255,14 +255,20 @@ CORUN_CLOCK_RWLOCK(__pthread_rwlock_clockwrlock64, timespec64, writing)
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(pthread_rwlock_rdlock, P),          CORUN_ENTRY(pthread_rwlock_wrlock, P),
-    CORUN_ENTRY(pthread_rwlock_tryrdlock, P),       CORUN_ENTRY(pthread_rwlock_trywrlock, P),
-    CORUN_ENTRY(pthread_rwlock_unlock, P),          CORUN_ENTRY(pthread_rwlock_timedrdlock, P),
-    CORUN_ENTRY(pthread_rwlock_timedwrlock, P),     CORUN_ENTRY(pthread_rwlock_clockrdlock, P),
-    CORUN_ENTRY(pthread_rwlock_clockwrlock, P),
+    CORUN_ENTRY(pthread_rwlock_rdlock, P),
+    CORUN_ENTRY(pthread_rwlock_wrlock, P),
+    CORUN_ENTRY(pthread_rwlock_tryrdlock, P),
+    CORUN_ENTRY(pthread_rwlock_trywrlock, P),
+    CORUN_ENTRY(pthread_rwlock_unlock, P),
+    CORUN_WEAK_ENTRY(pthread_rwlock_timedrdlock, P),
+    CORUN_WEAK_ENTRY(pthread_rwlock_timedwrlock, P),
+    CORUN_WEAK_ENTRY(pthread_rwlock_clockrdlock, P),
+    CORUN_WEAK_ENTRY(pthread_rwlock_clockwrlock, P),
 #if defined(__i386__)
-    CORUN_ENTRY(__pthread_rwlock_timedrdlock64, P), CORUN_ENTRY(__pthread_rwlock_timedwrlock64, P),
-    CORUN_ENTRY(__pthread_rwlock_clockrdlock64, P), CORUN_ENTRY(__pthread_rwlock_clockwrlock64, P),
+    CORUN_WEAK_ENTRY(__pthread_rwlock_timedrdlock64, P),
+    CORUN_WEAK_ENTRY(__pthread_rwlock_timedwrlock64, P),
+    CORUN_WEAK_ENTRY(__pthread_rwlock_clockrdlock64, P),
+    CORUN_WEAK_ENTRY(__pthread_rwlock_clockwrlock64, P),
 #endif
 };
 

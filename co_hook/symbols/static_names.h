@@ -4,6 +4,11 @@
 // is linked already; static_program.cpp has strong ones, which bring all of them along:
 //
 //     cc -static program.c libcorun.a -Wl,-u,co_static -pthread
+//
+// What has no other name there is libc's own, unless the linker is told to lead calls to our
+// __wrap_name (hook.h), which finds libc's function as __real_name:
+//
+//     ... -Wl,--wrap=getaddrinfo,--wrap=syslog
 #pragma once
 
 namespace corun::symbols {
@@ -11,10 +16,23 @@ namespace corun::symbols {
 // libc's function, or nullptr: there is none, or it is not linked (or the program is not static).
 void *static_native(const char *name);
 
+// Where the program's calls of this name lead if libc's object has it besides others that the program
+// (or co_static) needs: to libc's, or with -Wl,--wrap=name to our hook. nullptr: another name.
+void *static_wrapped(const char *name);
+
 // Is this a -static program without them?
 bool lacks_static_names();
+bool is_static_program();
 
 } // namespace corun::symbols
+
+#define CORUN_STATIC_WRAPPED(X)                                                                    \
+    X(getaddrinfo)                                                                                 \
+    X(syslog)                                                                                      \
+    X(__syslog_chk)                                                                                \
+    X(__vsyslog_chk)                                                                               \
+    X(openlog)                                                                                     \
+    X(closelog)
 
 // Hooked name, libc.a's internal one (never one that libc.so.6 exports).
 #define CORUN_STATIC_NAMES_BOTH(X)                                                                 \

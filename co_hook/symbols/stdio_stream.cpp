@@ -356,9 +356,9 @@ namespace {
 
 constexpr unsigned family = CO_HOOK_STDIO;
 const hook_entry entries[] = {
-    CORUN_ENTRY(__uflow, E),
-    CORUN_ENTRY(__underflow, E),
-    CORUN_ENTRY(__overflow, E),
+    CORUN_WEAK_ENTRY(__uflow, E),
+    CORUN_WEAK_ENTRY(__underflow, E),
+    CORUN_WEAK_ENTRY(__overflow, E),
 };
 
 } // namespace

@@ -149,9 +149,9 @@ void hook_closelog() {
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(vsyslog, O),      CORUN_ENTRY(__vsyslog_chk, O),
-    CORUN_ALIAS_ENTRY(syslog, O), CORUN_ALIAS_ENTRY(__syslog_chk, O),
-    CORUN_ENTRY(openlog, O),      CORUN_ENTRY(closelog, O),
+    CORUN_ENTRY(vsyslog, O),           CORUN_WEAK_ENTRY(__vsyslog_chk, O),
+    CORUN_WEAK_ALIAS_ENTRY(syslog, O), CORUN_WEAK_ALIAS_ENTRY(__syslog_chk, O),
+    CORUN_WEAK_ENTRY(openlog, O),      CORUN_WEAK_ENTRY(closelog, O),
 };
 
 } // namespace

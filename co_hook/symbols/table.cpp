@@ -79,6 +79,8 @@ const hook_table *const tables[] = {CORUN_TABLES(ADDRESS)};
 
 const char *first_lost; // a name that does not lead to us
 unsigned lost_count, name_count;
+char lost_to_archive[200]; // "--wrap=getaddrinfo,--wrap=syslog": libc.a's own took their place
+unsigned lost_length;
 bool said;
 
 // What the program's own references lead to, at the same time as libc's functions are found.
@@ -91,6 +93,10 @@ void resolve(const hook_entry &e) {
         if (next && next != e.ours)
             __atomic_store_n(e.native, next, __ATOMIC_RELEASE);
     }
+    if (is_static_program() && static_wrapped(e.name) && !e.is_chosen())
+        lost_length +=
+            format_line(lost_to_archive + lost_length, sizeof lost_to_archive - lost_length,
+                        "%s--wrap=%s", lost_length ? "," : "", e.name);
     void *found = dlsym(RTLD_DEFAULT, e.name);
     if (!found || found == e.ours || is_stand_in(found))
         return; // not found: a -static program
@@ -106,6 +112,11 @@ __attribute__((constructor(101))) void find_natives() {
 }
 
 } // namespace
+
+bool hook_entry::is_chosen() const {
+    void *leads_to = static_wrapped(name);
+    return (leads_to ? leads_to : linked ? linked : ours) == ours;
+}
 
 table_list all_tables() { return {tables, sizeof tables / sizeof tables[0]}; }
 
@@ -127,6 +138,11 @@ void check_hooks_once() {
         warn(
             "a -static program: some of libc's functions are missing (pthread_join, opendir, ...). "
             "Link it with -Wl,-u,co_static.");
+    if (lost_length != 0)
+        warn("a -static program: libc.a's own functions took the place of some hooks: they block "
+             "the "
+             "whole thread. Link it with -Wl,%s.",
+             lost_to_archive);
     if (debug_flags() & CO_DEBUG_HOOKS)
         report_on_stderr();
 }

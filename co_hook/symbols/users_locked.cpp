@@ -82,14 +82,18 @@ CORUN_LOCKED(void, endnetgrent, (), ())
 namespace {
 
 const hook_entry entries[] = {
-    CORUN_ENTRY(getpwnam, B),      CORUN_ENTRY(getpwuid, B),       CORUN_ENTRY(setpwent, B),
-    CORUN_ENTRY(getpwent, B),      CORUN_ENTRY(endpwent, B),       CORUN_ENTRY(getgrnam, B),
-    CORUN_ENTRY(getgrgid, B),      CORUN_ENTRY(setgrent, B),       CORUN_ENTRY(getgrent, B),
-    CORUN_ENTRY(endgrent, B),      CORUN_ENTRY(getspnam, B),       CORUN_ENTRY(setspent, B),
-    CORUN_ENTRY(getspent, B),      CORUN_ENTRY(endspent, B),       CORUN_ENTRY(getnetbyname, B),
-    CORUN_ENTRY(getnetbyaddr, B),  CORUN_ENTRY(getprotobyname, B), CORUN_ENTRY(getprotobynumber, B),
-    CORUN_ENTRY(getservbyname, B), CORUN_ENTRY(getservbyport, B),  CORUN_ENTRY(innetgr, B),
-    CORUN_ENTRY(setnetgrent, B),   CORUN_ENTRY(getnetgrent, B),    CORUN_ENTRY(endnetgrent, B),
+    CORUN_ENTRY(getpwnam, B),         CORUN_ENTRY(getpwuid, B),
+    CORUN_WEAK_ENTRY(setpwent, B),    CORUN_WEAK_ENTRY(getpwent, B),
+    CORUN_WEAK_ENTRY(endpwent, B),    CORUN_ENTRY(getgrnam, B),
+    CORUN_ENTRY(getgrgid, B),         CORUN_WEAK_ENTRY(setgrent, B),
+    CORUN_WEAK_ENTRY(getgrent, B),    CORUN_WEAK_ENTRY(endgrent, B),
+    CORUN_ENTRY(getspnam, B),         CORUN_WEAK_ENTRY(setspent, B),
+    CORUN_WEAK_ENTRY(getspent, B),    CORUN_WEAK_ENTRY(endspent, B),
+    CORUN_ENTRY(getnetbyname, B),     CORUN_ENTRY(getnetbyaddr, B),
+    CORUN_ENTRY(getprotobyname, B),   CORUN_ENTRY(getprotobynumber, B),
+    CORUN_ENTRY(getservbyname, B),    CORUN_ENTRY(getservbyport, B),
+    CORUN_WEAK_ENTRY(innetgr, B),     CORUN_WEAK_ENTRY(setnetgrent, B),
+    CORUN_WEAK_ENTRY(getnetgrent, B), CORUN_WEAK_ENTRY(endnetgrent, B),
 };
 
 } // namespace

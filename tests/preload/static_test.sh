@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # libc's functions in a -static program, where dlsym cannot find them behind our hooks: they are there
 # with -Wl,-u,co_static (co_hook/symbols/static_names.h), and the program is told where they are not.
+# Hooks whose place libc.a's own functions take: the report knows, and --wrap brings them back.
 set -u
 cd "${SRC_DIR:-.}"
 B=${BUILD_DIR:-build/x86_64} CXX=${CXX:-g++}
@@ -18,7 +19,7 @@ link() { # program, source, more...
     exit 1
 }
 link "$scratch/static" tests/preload/static_program.cpp -Wl,-u,co_static
-said=$(timeout 60 "$scratch/static" 2>&1)
+said=$(timeout 60 "$scratch/static" 2>"$scratch/errors")
 if [ "$said" = '0 wrong' ]; then
     echo "ok - a -static program's libc, on threads and in coroutines"
 else
@@ -46,4 +47,61 @@ else
     echo 'not ok - what a -static program lacks is said once'
     status=1
 fi
+
+cat >"$scratch/lookup.c" <<'C'
+#include "co_hook.h"
+#include "co_routine.h"
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+static int others_ran;
+static void *other(void *unused) { others_ran = 1; return unused; }
+static void *look_up(void *unused) {
+    static char text[1 << 20];
+    struct addrinfo *found = 0;
+    co_enable_hook_sys();
+    if (getaddrinfo("localhost", "80", 0, &found) == 0)
+        freeaddrinfo(found);
+    FILE *out = fmemopen(text, sizeof text, "w");
+    int lost = co_hook_report(out);
+    fclose(out);
+    int told = (strstr(text, "\ngetaddrinfo                 helper      names        libc ") != 0) +
+               2 * (strstr(text, "\ngetaddrinfo                 helper      names        corun ") != 0);
+    /* (libc's own may wait in our other hooks.) */
+    printf("%d %d %d %d, read %d, %s\n", co_hook_is_hooked("getaddrinfo"), co_hook_is_hooked("syslog"),
+           told, told == 2 && others_ran, co_hook_is_hooked("read"), lost ? "some lost" : "none lost");
+    setlogmask(setlogmask(0));
+    syslog(LOG_DEBUG, "static_test");
+    return unused;
+}
+int main() {
+    stCoRoutine_t *co[2];
+    co_go(&co[0], 0, look_up, 0);
+    co_go(&co[1], 0, other, 0);
+    co_run();
+    co_release(co[0]);
+    co_release(co[1]);
+}
+C
+expect() { # what is proven, the line on stdout, how often a --wrap is advised; the program
+    local said
+    said=$(timeout 20 "$4" 2>"$scratch/errors")
+    if [ "$said" = "$2" ] && [ "$(grep -c -e '-Wl,--wrap=' "$scratch/errors")" = "$3" ]; then
+        echo "ok - $1"
+    else
+        echo "$said"
+        cat "$scratch/errors"
+        echo "not ok - $1"
+        status=1
+    fi
+}
+link "$scratch/lost" "$scratch/lookup.c" -Wl,-u,co_static
+expect "where libc.a's own functions took the place of hooks, the report and one line say so" \
+    '0 0 1 0, read 1, some lost' 1 "$scratch/lost"
+advised=$(sed -n 's/.*Link it with \(-Wl,--wrap=[^ ]*\)\.$/\1/p' "$scratch/errors")
+link "$scratch/wrapped" "$scratch/lookup.c" -Wl,-u,co_static "$advised"
+expect 'with what that line advises the hooks are in effect' '1 1 2 1, read 1, some lost' 0 "$scratch/wrapped"
+link "$scratch/wrapped_program" tests/preload/static_program.cpp -Wl,-u,co_static "$advised"
+expect "and libc's functions behind them are found" '0 wrong' 0 "$scratch/wrapped_program"
 exit $status
