@@ -94,11 +94,12 @@ example_bins:= $(addprefix $(B)/,$(basename $(examples)))
 client_bins := $(addprefix $(B)/,$(basename $(clients)))
 perf_parts  := $(foreach f,$(basename $(wildcard perf/*.cpp)),$(if $(wildcard $f.h),$f))
 perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcard perf/*.cpp))))
+waist_bins  := $(if $(capstone),$(B)/tests/waist/libnative_waist.so $(B)/tests/waist/libshapes.so)
 
 # ---- Targets -------------------------------------------------------------------------------------
 
 .DEFAULT_GOAL := all
-.PHONY: all tests test test-i386 test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
+.PHONY: all tests test-programs test test-i386 test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
         help list-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -107,7 +108,8 @@ all: $(libs) $(run_by)                         ## the library, static and shared
 	$(if $(launcher)$(filter-out x86_64,$(ARCH)$(SAN)),,@echo '  corun, the launcher, is left out: it needs libcapstone-dev (apt install libcapstone-dev)')
 examples: $(example_bins)                      ## example/*, linked with libcorun.a
 perf-programs: $(perf_bins)                    ## the benchmarks, built
-tests: all examples $(suite_bins) $(prog_bins) $(client_bins) $(waist_bins) $(if $(SAN),,$(perf_bins))  ## build what `make test` runs
+tests: test-programs $(suite_bins) $(if $(SAN),,$(perf_bins))  ## build what `make test` runs
+test-programs: all examples $(prog_bins) $(client_bins) $(waist_bins) $(if $(SAN),,$(addprefix $(B)/perf/,demo echo_load))  # what shell tests use
 
 # ---- How it is made ------------------------------------------------------------------------------
 
@@ -210,7 +212,6 @@ $(B)/libgtest.a: $(GTEST)/src/gtest-all.cc $(GTEST)/src/gtest_main.cc
 # The waist's tests: the finder on its own, and what it does with a native waist_entry behind the slots.
 finder_objs := $(if $(capstone),$(call to_obj,$(finder)))
 waist_test_objs := $(finder_objs) $(capstone)
-waist_bins := $(if $(capstone),$(B)/tests/waist/libnative_waist.so $(B)/tests/waist/libshapes.so)
 $(B)/obj/tests/waist/native_waist.o: CXXFLAGS += $(LIBFLAGS)
 $(B)/tests/waist/libnative_waist.so: $(B)/obj/tests/waist/native_waist.o $(B)/obj/tests/waist/counting_entry.o \
     $(B)/obj/co_hook/waist/slots.o $(B)/obj/co_hook/waist/patch.o $(finder_objs) $(B)/obj/co_routine/base/check.o
@@ -283,10 +284,9 @@ benchmarks := switch_bench coroutine_bench sync_bench stack_memory echo_compare 
 perf: $(perf_bins) $(B)/example/echo_server    ## runs the benchmarks, one after the other
 	@set -e; for b in $(benchmarks); do printf '\n==== %s\n' $(B)/perf/$$b; $(B)/perf/$$b; done
 
-# For tests/support/run_suites.
-list-suites:
+list-suites:                                   ## what SUITES= may name, besides directories with shell tests
 	@echo $(suites)
-list-environment:
+list-environment: # for tests/support/run_suites
 	@printf '%s\n' 'ARCHFLAGS=$(ARCHFLAGS)' 'CC=$(CC)' 'CXX=$(CXX)'
 
 # ---- Install -------------------------------------------------------------------------------------
