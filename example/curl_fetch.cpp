@@ -38,6 +38,8 @@ static std::string fetch(const char *url) {
 }
 
 int main(int argc, char **argv) {
+    if (argc < 2)
+        return std::fprintf(stderr, "%s ADDRESS...\n", argv[0]), 2;
     curl_global_init(CURL_GLOBAL_DEFAULT);
     std::vector<co::join_handle<std::string>> pages;
     for (int i = 1; i < argc; ++i)

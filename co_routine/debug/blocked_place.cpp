@@ -5,6 +5,7 @@
 #include "co_routine/base/clock.h"
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/core/env.h"
+#include "co_routine/debug/call_name.h"
 #include "co_routine/debug/unwinder.h"
 
 #include <cerrno>
@@ -194,10 +195,13 @@ blocked_place place_of_thread(int tid) {
 
 unsigned describe_place(const blocked_place &place, char *out, unsigned size) {
     switch (place.how) {
-    case blocked_place::in_system_call:
-        return format_line(out, size, "in system call %ld (%p, %p)", place.number,
+    case blocked_place::in_system_call: {
+        const char *name = call_name(place.number);
+        return format_line(out, size, "in system call %ld%s%s (%p, %p)", place.number,
+                           name ? " " : "", name ? name : "",
                            reinterpret_cast<void *>(place.argument[0]),
                            reinterpret_cast<void *>(place.argument[1]));
+    }
     case blocked_place::in_kernel:
         return format_line(out, size, "in the kernel, not by a system call (a page of a file?)");
     case blocked_place::computing:

@@ -70,7 +70,7 @@ run() { # debug words, arguments...
 
 run blocked pk
 verdict 'a call of the kernel: who, which call, where' \
-    "[ \$code = 0 ] && has \"^corun: coroutine 'worker-k' \\(#2\\) keeps the loop of thread [0-9]+ from turning, for [0-9]+ ms so far: in system call [0-9]+ \" && has '#[0-9] .*clock_nanosleep' && has '#[1-9] .*wait_in_kernel'"
+    "[ \$code = 0 ] && has \"^corun: coroutine 'worker-k' \\(#2\\) keeps the loop of thread [0-9]+ from turning, for [0-9]+ ms so far: in system call [0-9]+ clock_nanosleep(_time64)? \\(\" && has '#[0-9] .*clock_nanosleep' && has '#[1-9] .*wait_in_kernel'"
 verdict 'and for how long, when it ended' \
     "has \"^corun: coroutine 'worker-k' \\(#2\\) kept the loop of thread [0-9]+ from turning for (4[0-9][0-9]|[5-9][0-9][0-9]) ms\""
 verdict 'who only waits is not named' '! has worker-p'
