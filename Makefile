@@ -93,7 +93,7 @@ prog_bins   := $(addprefix $(B)/,$(basename $(progs)))
 example_bins:= $(addprefix $(B)/,$(basename $(examples)))
 client_bins := $(addprefix $(B)/,$(basename $(clients)))
 perf_parts  := $(foreach f,$(basename $(wildcard perf/*.cpp)),$(if $(wildcard $f.h),$f))
-perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcard perf/*.cpp))))
+perf_bins   := $(addprefix $(B)/,$(filter-out $(perf_parts),$(basename $(wildcard perf/*.c perf/*.cpp))))
 waist_bins  := $(if $(capstone),$(B)/tests/waist/libnative_waist.so $(B)/tests/waist/libshapes.so)
 
 # ---- Targets -------------------------------------------------------------------------------------
@@ -190,6 +190,11 @@ $(B)/perf/%: $(B)/obj/perf/%.o $(perf_parts:%=$(B)/obj/%.o) $(B)/libcorun.a
 $(B)/perf/echo_%: $(B)/obj/perf/echo_%.o
 	$(call say,LD ,$@)
 	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -o $@ $^ $(LIBS)
+
+# perf/*.c: programs that know nothing of corun, for the launcher.
+$(patsubst %.c,$(B)/%,$(wildcard perf/*.c)): $(B)/perf/%: $(B)/obj/perf/%.o
+	$(call say,LD ,$@)
+	$(Q)$(CC) $(ARCHFLAGS) $(MODE) -o $@ $^ $(LIBS)
 
 # A *_prog is a program that knows nothing of corun: tests put the library in front of it.
 $(B)/tests/%_prog: $(B)/obj/tests/%_prog.o

@@ -214,7 +214,8 @@ struct request {
     bool (*changed)(const void *address, uintptr_t argument);
     uintptr_t argument;
     wait_deadline deadline;
-    bool regardless;
+    bool regardless; // of a cancel
+    bool hands_on;   // the wake that it got, if a cancel came as well
 };
 
 // As park, until somebody has woken co or the time is over on the clock that was meant.
@@ -257,7 +258,7 @@ int wait_with(const request &q, coroutine *co, uintptr_t slot) {
         co->set(flag_cancel);
     if (leave(co))
         return r;
-    if (r != -ECANCELED || q.regardless)
+    if (r != -ECANCELED || !q.hands_on)
         return 0;
     hand_on(slot_of(co));
     return r;
@@ -323,13 +324,19 @@ bool may_be_waited_at(const void *address) { return has_waiters(bucket_of(addres
 int wait_at(const wait_kind &kind, const void *address,
             bool (*changed)(const void *address, uintptr_t argument), uintptr_t argument,
             wait_deadline deadline, uint32_t bitset) {
-    return wait({kind, address, changed, argument, deadline, false}, bitset);
+    return wait({kind, address, changed, argument, deadline, false, true}, bitset);
 }
 
 int wait_at_regardless(const wait_kind &kind, const void *address,
                        bool (*changed)(const void *address, uintptr_t argument), uintptr_t argument,
                        wait_deadline deadline, uint32_t bitset) {
-    return wait({kind, address, changed, argument, deadline, true}, bitset);
+    return wait({kind, address, changed, argument, deadline, true, false}, bitset);
+}
+
+int wait_at_interruptibly(const wait_kind &kind, const void *address,
+                          bool (*changed)(const void *address, uintptr_t argument),
+                          uintptr_t argument, wait_deadline deadline, uint32_t bitset) {
+    return wait({kind, address, changed, argument, deadline, false, false}, bitset);
 }
 
 void abandon_address_wait(coroutine *co) {
@@ -390,6 +397,37 @@ int requeue_at(const void *from, const void *to, int wake, int move,
     if (woken)
         *woken = count;
     return count + moved;
+}
+
+void hand_over_at(const void *address,
+                  void (*chosen)(coroutine *co, const void *address, uintptr_t argument),
+                  uintptr_t argument) {
+    bucket *b = bucket_of(address);
+    table_lock guard(b);
+    for (list_node *node = b->first; node; node = node->next) {
+        coroutine *co = of_node(node);
+        uintptr_t slot = slot_of(co);
+        if (address_of(slot) != address || bitset_of(slot) != 0)
+            continue;
+        chosen(co, address, argument);
+        return wake_one(b, co, false);
+    }
+    chosen(nullptr, address, argument);
+}
+
+void wake_owners_to_be(bool (*f)(coroutine *co, const void *address, uintptr_t argument),
+                       uintptr_t argument) {
+    for (bucket &b : buckets) {
+        if (!has_waiters(&b))
+            continue;
+        table_lock guard(&b);
+        for (list_node *node = b.first; node;) {
+            coroutine *co = of_node(node);
+            node = node->next;
+            if (bitset_of(slot_of(co)) == 0 && f(co, address_of(slot_of(co)), argument))
+                wake_one(&b, co, false);
+        }
+    }
 }
 
 } // namespace corun::calls

@@ -44,7 +44,7 @@ struct wait_deadline {
 };
 
 // Parks unless changed(address, argument). 0: woken (or for nothing: look again); -EAGAIN: changed
-// already; -ETIMEDOUT, -ECANCELED; -ENOMEM. bitset: as FUTEX_WAIT_BITSET, not 0. The kind's abandon
+// already; -ETIMEDOUT, -ECANCELED; -ENOMEM. bitset: as FUTEX_WAIT_BITSET. The kind's abandon
 // is abandon_address_wait.
 int wait_at(const wait_kind &kind, const void *address,
             bool (*changed)(const void *address, uintptr_t argument), uintptr_t argument,
@@ -55,6 +55,11 @@ void abandon_address_wait(coroutine *co);
 int wait_at_regardless(const wait_kind &kind, const void *address,
                        bool (*changed)(const void *address, uintptr_t argument), uintptr_t argument,
                        wait_deadline deadline, uint32_t bitset = ~0U);
+// The same where a cancel ends the wait, and one that was woken as well is woken (0): somebody takes the
+// cancel back.
+int wait_at_interruptibly(const wait_kind &kind, const void *address,
+                          bool (*changed)(const void *address, uintptr_t argument),
+                          uintptr_t argument, wait_deadline deadline, uint32_t bitset = ~0U);
 
 // False: nobody waits at address (nor at others that share its queue). Begins with the waker's fence.
 bool may_be_waited_at(const void *address);
@@ -68,5 +73,15 @@ int wake_at_in_handler(const void *address, int n, uint32_t bitset = ~0U);
 int requeue_at(const void *from, const void *to, int wake, int move,
                bool (*changed)(const void *address, uintptr_t argument) = nullptr,
                uintptr_t argument = 0, int *woken = nullptr);
+
+// Those that wait with a bitset of 0, as owners to be (FUTEX_LOCK_PI), are woken by these alone. Takes
+// out the first one at address and wakes it; chosen is called under the lock, before it can run, also
+// with nullptr: there is nobody. It reads and writes a word or two.
+void hand_over_at(const void *address,
+                  void (*chosen)(coroutine *co, const void *address, uintptr_t argument),
+                  uintptr_t argument);
+// Calls f for each of them, at whatever address, under the lock; true: it is taken out and woken.
+void wake_owners_to_be(bool (*f)(coroutine *co, const void *address, uintptr_t argument),
+                       uintptr_t argument);
 
 } // namespace corun::calls

@@ -2,6 +2,7 @@
 #include "co_hook/calls/futex.h"
 
 #include "co_hook/calls/address_wait.h"
+#include "co_hook/calls/futex_owner.h"
 #include "co_hook/calls/kernel_time.h"
 
 #include "co_routine/loop/offload.h"
@@ -12,7 +13,7 @@
 
 namespace corun::calls {
 
-bool futex_waits_end_early;
+constinit const futex_threads *all_threads_are_coroutines = nullptr;
 
 namespace {
 
@@ -88,15 +89,26 @@ word wait_shared(const request &r, int64_t ns, uint32_t bitset) {
     bool cancelled = false, given_up;
     int64_t result;
     do { // no cancel ends it: a helper that was left behind hands on what it gets
-        if (!futex_waits_end_early)
+        if (!all_threads_are_coroutines)
             cancelled |= co->take(flag_cancel);
         given_up = false;
         result = offload_syscall(shared_futex_kind, offload_own, sys::nr_futex, args, &time,
                                  timed ? 1 : 0, no_deadline, hand_shared_wake_on, &given_up);
-    } while (result == -EINTR || (result == -ECANCELED && given_up && !futex_waits_end_early));
+    } while (result == -EINTR || (result == -ECANCELED && given_up && !all_threads_are_coroutines));
     if (cancelled)
         co->set(flag_cancel);
     return static_cast<word>(result);
+}
+
+// As is_own_memory; but what a door knows for certain needs no look.
+bool is_of_this_process(const request &r) {
+    const futex_threads *all = all_threads_are_coroutines;
+    return r.is_private() || (all && all->is_private(r.at())) || is_own_memory(r.at());
+}
+
+int wait_here(const request &r, wait_deadline deadline, uint32_t bitset) {
+    auto wait = CO_LIKELY(!all_threads_are_coroutines) ? wait_at_regardless : wait_at_interruptibly;
+    return wait(futex_kind, r.at(), differs, static_cast<uint32_t>(r.value()), deadline, bitset);
 }
 
 word wait(const request &r, uint32_t bitset) {
@@ -115,15 +127,13 @@ word wait(const request &r, uint32_t bitset) {
         return -EINVAL;
     if (int e = error_of(r.at()))
         return -e;
-    uintptr_t value = static_cast<uint32_t>(r.value());
-    if (differs(r.at(), value))
+    if (differs(r.at(), static_cast<uint32_t>(r.value())))
         return -EAGAIN;
-    if (!r.is_private() && !is_own_memory(r.at()))
+    if (!is_of_this_process(r))
         return wait_shared(r, ns, bitset);
-    wait_deadline deadline{relative ? deadline_in(ns) : ns,
-                           !relative && r.on_wall_clock() ? CLOCK_REALTIME : CLOCK_MONOTONIC};
-    auto *wait_for_change = futex_waits_end_early ? wait_at : wait_at_regardless;
-    return wait_for_change(futex_kind, r.at(), differs, value, deadline, bitset);
+    if (relative)
+        return wait_here(r, deadline_in(ns), bitset);
+    return wait_here(r, {ns, r.on_wall_clock() ? CLOCK_REALTIME : CLOCK_MONOTONIC}, bitset);
 }
 
 // At most n, of both sides. The kernel takes less than one for one.
@@ -131,6 +141,14 @@ word wake_both(int *address, int n, uint32_t bitset, bool is_private) {
     static unsigned wakes;
     if (n < 1)
         n = 1;
+    if (all_threads_are_coroutines) { // and a handler interrupts none of this
+        int here = wake_at(address, n, bitset);
+        if (is_private || here >= n)
+            return here;
+        word in_kernel = sys::call(SYS_futex, address, long{FUTEX_WAKE_BITSET}, n - here, nullptr,
+                                   nullptr, bitset);
+        return sys::failed(in_kernel) ? (here > 0 ? here : in_kernel) : here + in_kernel;
+    }
     long operation = FUTEX_WAKE_BITSET | (is_private ? FUTEX_PRIVATE_FLAG : 0);
     bool any = may_be_waited_at(address);
     bool kernel_first = any && __atomic_fetch_add(&wakes, 1U, __ATOMIC_RELAXED) % 16 == 0;
@@ -166,7 +184,8 @@ word requeue(const request &r) {
         return ours;
     to_wake -= woken;
     to_move -= ours - woken;
-    if (ours > 0 && to_wake == 0 && to_move == 0)
+    bool nobody_else = all_threads_are_coroutines && r.is_private();
+    if (ours > 0 && (nobody_else || (to_wake == 0 && to_move == 0)))
         return ours;
     word theirs = r.native_with(r.a[1], to_wake, to_move);
     if (sys::failed(theirs))
@@ -241,6 +260,40 @@ word wake_op(const request &r) {
     return sys::failed(others) ? others : woken + others;
 }
 
+// FUTEX_LOCK_PI and its kin: native but for a door whose coroutines are the threads.
+word with_owner(const request &r) {
+    int command = r.command();
+    bool waits =
+        command == FUTEX_LOCK_PI || command == FUTEX_LOCK_PI2 || command == FUTEX_WAIT_REQUEUE_PI;
+    bool may_say_clock = command == FUTEX_LOCK_PI2 || command == FUTEX_WAIT_REQUEUE_PI;
+    if (r.on_wall_clock() && !may_say_clock)
+        return -ENOSYS;
+    int64_t ns = no_deadline;
+    if (waits)
+        if (int e = read_kernel_time(reinterpret_cast<const void *>(r.a[3]), r.time64, &ns))
+            return e;
+    if (int e = error_of(r.at()))
+        return -e;
+    bool wall = command == FUTEX_LOCK_PI || r.on_wall_clock();
+    wait_deadline deadline{ns, wall ? CLOCK_REALTIME : CLOCK_MONOTONIC};
+    switch (command) {
+    case FUTEX_LOCK_PI:
+    case FUTEX_LOCK_PI2:
+        return lock_owned(r.at(), deadline);
+    case FUTEX_TRYLOCK_PI:
+        return try_lock_owned(r.at());
+    case FUTEX_UNLOCK_PI:
+        return unlock_owned(r.at());
+    default:
+        break;
+    }
+    if (int e = error_of(r.at2()))
+        return -e;
+    if (command == FUTEX_CMP_REQUEUE_PI)
+        return wake_to_lock_owned(r.at(), r.at2(), r.value(), r.value2(), r.value3());
+    return wait_and_lock_owned(r.at(), static_cast<uint32_t>(r.value()), deadline, r.at2());
+}
+
 } // namespace
 
 word futex(const word (&a)[6], bool time64, bool in_coroutine) {
@@ -260,6 +313,13 @@ word futex(const word (&a)[6], bool time64, bool in_coroutine) {
         return wall ? r.native() : requeue(r);
     case FUTEX_WAKE_OP:
         return wall ? r.native() : wake_op(r);
+    case FUTEX_LOCK_PI:
+    case FUTEX_LOCK_PI2:
+    case FUTEX_TRYLOCK_PI:
+    case FUTEX_UNLOCK_PI:
+    case FUTEX_WAIT_REQUEUE_PI:
+    case FUTEX_CMP_REQUEUE_PI:
+        return all_threads_are_coroutines && in_coroutine ? with_owner(r) : r.native();
     default:
         return r.native();
     }

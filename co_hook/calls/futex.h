@@ -15,20 +15,29 @@
 //  - No cancellation point, as in threads: syscall() is noexcept, and so is std::atomic::wait. A
 //    cancel stays pending until the next wait that it may end.
 //  - The operations with priority inheritance are the kernel's, and block the thread: their owner is
-//    a tid. So are futex_waitv and the futex2 calls: futex_wake (454) wakes no coroutine.
+//    a tid; unless all threads are coroutines (below). futex_waitv and the futex2 calls are always
+//    the kernel's: futex_wake (454) wakes no coroutine.
 //  - Wakes may be made in a signal handler. One that finds its own thread in the middle of a wake
 //    or a wait of a coroutine counts no coroutines in its result.
 //  - Of bad addresses only those that can be none give EFAULT; others fault here (calls.h).
 #pragma once
 
 #include "co_hook/calls/calls.h"
+#include "co_routine/core/coroutine.h"
 
 namespace corun::calls {
 
 // a: the call's arguments; time64: the timeout has 64-bit seconds (always so on x86_64).
 word futex(const word (&a)[6], bool time64, bool in_coroutine);
 
-// Door 2 sets it: there a cancel is a signal that interrupts the wait (-ECANCELED), as in the kernel.
-extern bool futex_waits_end_early __attribute__((visibility("hidden")));
+// A door whose coroutines are the program's threads says so here, before the first of them waits. Then
+// no thread of the program waits in the kernel with a private futex, so that its wakes stay here; a
+// number names the owner of a lock (calls/futex_owner.h); and a wait ends when the door interrupts it.
+struct futex_threads {
+    int (*tid_of)(const coroutine *co);
+    bool (*is_alive)(int tid);
+    bool (*is_private)(const void *address); // certainly; false: the kernel is asked
+};
+extern const futex_threads *all_threads_are_coroutines __attribute__((visibility("hidden")));
 
 } // namespace corun::calls

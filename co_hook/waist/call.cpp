@@ -4,6 +4,7 @@
 #include "co_hook/calls/dispatch.h"
 #include "co_hook/waist/loaded.h"
 #include "co_hook/waist/signals.h"
+#include "co_hook/waist/stacks.h"
 #include "co_hook/waist/worker.h"
 
 #include <cerrno>
@@ -83,10 +84,16 @@ word robust_list_of(const word (&a)[6], thread *self) {
     return 0;
 }
 
+bool is_known_to_kernel(const thread *t) { return t->tid == sys::getpid(); }
+
 bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
     switch (nr) {
     case SYS_mmap:
-        return *result = mmap(a), true;
+    case SYS_munmap:
+    case SYS_mprotect:
+        if (!stack_call(nr, a, result))
+            *result = nr == SYS_mmap ? mmap(a) : native(nr, a);
+        return true;
     case SYS_close:
         note_closing(static_cast<int>(a[0]));
         return false;
@@ -100,7 +107,8 @@ bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
     case SYS_set_robust_list:
         self->robust_list = reinterpret_cast<void *>(a[0]);
         self->robust_list_bytes = static_cast<size_t>(a[1]);
-        return *result = 0, true;
+        // For the end of the process the kernel knows one list, that of the first thread.
+        return *result = is_known_to_kernel(self) ? native(nr, a) : 0, true;
     case SYS_get_robust_list:
         return *result = robust_list_of(a, self), true;
     case SYS_rseq: // the area keeps saying that it is not registered: glibc then asks otherwise

@@ -17,7 +17,7 @@ constexpr short of_one_thread[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork, S
 // Threads and signals (waist/), then what calls/dispatch*.cpp know.
 constexpr short of_threads[] = {
     SYS_exit, SYS_gettid, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list,
-    SYS_rseq, SYS_arch_prctl, SYS_prctl, SYS_tgkill, SYS_tkill, SYS_rt_sigaction,
+    SYS_rseq, SYS_arch_prctl, SYS_prctl, SYS_munmap, SYS_mprotect, SYS_tgkill, SYS_tkill, SYS_rt_sigaction,
     SYS_rt_sigprocmask, SYS_rt_sigpending, SYS_rt_sigsuspend, SYS_rt_sigtimedwait,
     SYS_rt_tgsigqueueinfo, SYS_sigaltstack, SYS_pause, SYS_timer_create, SYS_timer_delete,
     SYS_execve, SYS_execveat, SYS_sched_getaffinity,

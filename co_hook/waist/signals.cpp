@@ -3,7 +3,6 @@
 #include "co_hook/waist/signals.h"
 
 #include "co_hook/calls/dispatch.h"
-#include "co_hook/calls/futex.h"
 #include "co_hook/calls/kernel_time.h"
 #include "co_hook/calls/signals.h"
 #include "co_hook/waist/signal_calls.h"
@@ -180,7 +179,6 @@ int begin_signals(worker *w) {
     }
     // It is for the thread that wrote, whatever the others block: the kernel has only one to ask.
     capture(SIGPIPE);
-    calls::futex_waits_end_early = true;
     w->main.signals.blocked = former & ~never_blocked;
     count_thread(&w->main, true);
     block_in_kernel(kernel_mask());

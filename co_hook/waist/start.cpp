@@ -6,6 +6,7 @@
 #include "co_hook/waist/loaded.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/patch.h"
+#include "co_hook/waist/stacks.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/check.h"
@@ -75,6 +76,8 @@ const char *prepare(const options &asked) {
         return failed;
     make_helpers_without_libc();
     watch_loading(asked.list_sites, asked.or_native);
+    if (asked.stack_bytes && set_default_stack(asked.stack_bytes) != 0)
+        return "this libc has no default size for the stacks of threads (--stack)";
     claim_first_numbers();
     patch_summary summary{};
     const char *failed = nullptr;

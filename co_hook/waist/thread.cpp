@@ -2,7 +2,9 @@
 #include "co_hook/waist/thread.h"
 
 #include "co_hook/calls/futex.h"
+#include "co_hook/calls/futex_owner.h"
 #include "co_hook/waist/signals.h"
+#include "co_hook/waist/stacks.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/at_fork.h"
@@ -58,7 +60,8 @@ void finish_exit(co_env *, loop_task *task) {
     thread *t = CO_CONTAINER(task, thread, end_task);
     if (int *at = t->clear_child_tid) {
         __atomic_store_n(at, 0, __ATOMIC_SEQ_CST);
-        const word wake[6] = {sys::as_word(at), FUTEX_WAKE, 1, 0, 0, 0};
+        int operation = is_in_stack(at) ? FUTEX_WAKE_PRIVATE : FUTEX_WAKE;
+        const word wake[6] = {sys::as_word(at), operation, 1, 0, 0, 0};
         calls::futex(wake, true, true);
     }
     free_thread(t);
@@ -175,6 +178,7 @@ word clone_outside(thread *self, frame *f, const word (&a)[6]) {
 
 void exit_thread(thread *self, int status) {
     worker *w = self->home;
+    calls::give_up_owned(self->tid, self->robust_list);
     self->link.unlink();
     if (--w->live == 0)
         sys::call(SYS_exit_group, status);

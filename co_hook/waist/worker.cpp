@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/worker.h"
 
+#include "co_hook/calls/futex.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/signals.h"
+#include "co_hook/waist/stacks.h"
 
 #include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
@@ -117,6 +119,12 @@ bool give_tid(thread *t) {
     return false;
 }
 
+const calls::futex_threads threads_of_futexes{
+    [](const coroutine *co) { return static_cast<const thread *>(co->arg)->tid; },
+    [](int tid) { return thread_of_tid(tid) != nullptr; },
+    is_in_stack,
+};
+
 } // namespace
 
 const char *prepare_worker(worker *w) {
@@ -155,6 +163,8 @@ int activate(worker *w) {
     if (int e = begin_signals(w))
         return e;
     w->active = true;
+    sys::call(SYS_get_robust_list, 0, &self->robust_list, &self->robust_list_bytes);
+    calls::all_threads_are_coroutines = &threads_of_futexes;
     claim_all_numbers();
     return 0;
 }
@@ -204,6 +214,7 @@ thread *thread_of_tid(int tid) {
 
 void after_fork_in_child(worker *w, thread *self) {
     run_after_fork_in_child();
+    stacks_after_fork_in_child();
     list_node *next;
     for (list_node *n = w->threads.ring.next; n != &w->threads.ring; n = next) {
         next = n->next;
