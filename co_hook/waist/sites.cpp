@@ -35,6 +35,26 @@ struct movable {
     const char *stopped = nullptr; // why there are no more
 };
 
+// Where instructions cannot be told from data: the number is loaded just in front of it, or what
+// follows looks at the result as libc does. Two bytes in 65,536 of anything are a syscall.
+bool looks_like_a_call(const image &img, uintptr_t address, int *number) {
+    if (segment_of(img, address - 5, 7)) {
+        const uint8_t *mov = bytes_at(address) - 5; // mov $number, %eax
+        if (mov[0] == 0xb8 && mov[2] <= 3 && !mov[3] && !mov[4]) {
+            *number = mov[1] | mov[2] << 8;
+            return true;
+        }
+        const uint8_t *copy = bytes_at(address) - 2; // mov register, %eax; xor %eax, %eax
+        if ((copy[0] == 0x89 && (copy[1] & 0xc7) == 0xc0) ||
+            (copy[0] == 0x8b && (copy[1] & 0xf8) == 0xc0) || (copy[0] == 0x31 && copy[1] == 0xc0))
+            return true;
+    }
+    static constexpr uint8_t check[] = {0xf0, 0xff, 0xff}; // cmp $-4096 or -4095, %rax
+    const uint8_t *behind = bytes_at(address) + syscall_bytes;
+    return segment_of(img, address, 8) && behind[0] == 0x48 && behind[1] == 0x3d &&
+           !__builtin_memcmp(behind + 3, check, sizeof check);
+}
+
 class site_finder {
   public:
     explicit site_finder(const image &img) : image_(img), function_(img), neighbour_(img) {}
@@ -70,18 +90,14 @@ int site_finder::run(raw_vector<site> *out) {
 // False: the two bytes are no instruction.
 bool site_finder::examine(uintptr_t address, site *s) {
     if (!function_.enter(address)) {
-        // mov $number, %eax with a number that is one; everything else is taken for data.
-        const uint8_t *mov = bytes_at(address) - 5;
-        if (!segment_of(image_, address - 5, 7) || mov[0] != 0xb8 || mov[2] > 1 || mov[3] || mov[4])
-            return false;
-        s->number = mov[1] | mov[2] << 8;
         s->reason = no_function;
-        return true;
+        return looks_like_a_call(image_, address, &s->number);
     }
     if (!function_.is_start(address)) {
         bool is_stuck = function_.stopped_at() <= address;
         s->reason = is_stuck ? not_decoded : breakpoint;
-        return is_stuck || function_.has_breakpoint();
+        return (is_stuck || function_.has_breakpoint()) &&
+               looks_like_a_call(image_, address, &s->number);
     }
     s->number = number_at(address);
     function_.finish();

@@ -216,6 +216,25 @@ ends_early:
     ret
     end keeps_flags_and_red_zone
 
+// A debugger's breakpoint over the first byte of `plain`: it must not go unnoticed.
+    begin with_breakpoint
+    .byte 0xcc, SYS_getppid, 0, 0, 0
+    syscall
+    cmp $-4096, %rax
+    ret
+    end with_breakpoint
+
+// Behind what no decoder knows, a call and the same bytes in a number.
+    begin undecodable
+    jmp 1f
+    .byte 0x62, 0xff, 0xff, 0xff, 0xff, 0xff
+1:  mov $0x05ffffff, %ecx
+    mov $SYS_getppid, %eax
+    syscall
+    mov $0x22050f11, %ecx
+    ret
+    end undecodable
+
     .section .rodata
     .balign 8
 value:

@@ -37,6 +37,7 @@ const expected shapes[] = {
     {"relative_operand", 1, 0x1122334455667788, 1},
     {"number_with_bytes", 0, 0x11050f22, 0},
     {"ends_early", 0, parent, 1},
+    {"undecodable", 0, parent, 0},
     {"keeps_flags_and_red_zone", 0, 1, 1},
 };
 
