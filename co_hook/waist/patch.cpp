@@ -3,7 +3,7 @@
 
 #include "co_hook/waist/decoder.h"
 #include "co_hook/waist/sites.h"
-#include "co_hook/waist/slots.h"
+#include "co_hook/waist/slot_code.h"
 #include "co_routine/base/check.h"
 #include "co_routine/base/raw_vector.h"
 #include "co_routine/base/spinlock.h"
@@ -21,7 +21,6 @@ namespace {
 constexpr uintptr_t page = 4096;
 constexpr uintptr_t page_down(uintptr_t a) { return a & ~(page - 1); }
 constexpr uintptr_t page_up(uintptr_t a) { return page_down(a + page - 1); }
-constexpr unsigned jump_bytes = 5;
 // Sites nearer than this share a range: copied pages cost memory, ranges cost mappings.
 constexpr uintptr_t most_between = 8 * page;
 
@@ -43,52 +42,37 @@ struct page_range {
     uintptr_t start;
     uintptr_t end;
     uintptr_t copy; // 0: not made yet, or moved
+    bool reserved;  // islands: there was nothing before
 
     uint8_t *copied(uintptr_t address) const {
         return reinterpret_cast<uint8_t *>(copy + (address - start));
     }
 };
 
-// jmp to
-bool write_jump(uint8_t *out, uintptr_t from, uintptr_t to) {
-    auto distance = static_cast<intptr_t>(to - (from + jump_bytes));
-    auto narrow = static_cast<int32_t>(distance);
-    out[0] = 0xe9;
-    __builtin_memcpy(out + 1, &narrow, sizeof narrow);
-    return narrow == distance;
+// Room for islands: the nearest free place below an object. (Above it a program's heap grows.) 0: none.
+uintptr_t reserve_below(uintptr_t start, size_t bytes) {
+    constexpr uintptr_t step = 1 << 18, most = 1 << 30;
+    for (uintptr_t down = step; down < most && down + bytes < start; down += step) {
+        uintptr_t wanted = page_down(start - down - bytes);
+        // Readable, so that it can be copied as any other range is.
+        sys::word r = sys::call(SYS_mmap, wanted, bytes, PROT_READ,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        if (r == static_cast<sys::word>(wanted))
+            return wanted;
+        if (!sys::failed(r)) // a kernel older than the flag
+            sys::munmap(reinterpret_cast<void *>(r), bytes);
+    }
+    return 0;
 }
 
-// What a site's slot holds, and where in it the site's jump leads.
-struct slot_image {
-    uint8_t bytes[CORUN_SLOT_BYTES];
-    uintptr_t entry;
-
-    bool build(const site &s, uintptr_t slot);
-};
-
-// False: too far away, for one of the distances.
-bool slot_image::build(const site &s, uintptr_t slot) {
-    __builtin_memcpy(bytes, reinterpret_cast<const void *>(slot), sizeof bytes);
-    const auto *window = reinterpret_cast<const uint8_t *>(s.window());
-    const auto *behind = reinterpret_cast<const uint8_t *>(s.return_address());
-    entry = slot + CORUN_SLOT_ENTER - s.before;
-    if (s.before && relocate(window, s.before, s.window(), bytes + CORUN_SLOT_ENTER - s.before,
-                             s.before, entry) != s.before)
-        return false;
-    unsigned at = CORUN_SLOT_LEAVE;
-    if (s.after) {
-        unsigned n = relocate(behind, s.after, s.return_address(), bytes + at,
-                              CORUN_SLOT_SITE - jump_bytes - at, slot + at);
-        if (!n)
-            return false;
-        at += n;
+void give_back(raw_vector<page_range> *list) {
+    for (size_t i = 0; i < list->size(); ++i) {
+        const page_range &p = (*list)[i];
+        if (p.copy)
+            sys::munmap(p.copied(p.start), p.end - p.start);
+        if (p.reserved)
+            sys::munmap(reinterpret_cast<void *>(p.start), p.end - p.start);
     }
-    uint8_t jump[jump_bytes];
-    if (!write_jump(bytes + at, slot + at, s.window_end()) || !write_jump(jump, s.window(), entry))
-        return false;
-    uintptr_t address = s.return_address();
-    __builtin_memcpy(bytes + CORUN_SLOT_SITE, &address, sizeof address);
-    return true;
 }
 
 // ---- One patching, of one object or of many -------------------------------------------------------
@@ -107,6 +91,8 @@ class patcher {
   private:
     int place(const image &img, site *s);
     int cover(const image_segment &segment, uintptr_t start, uintptr_t end);
+    uintptr_t take_island(const image &img);
+    int order_ranges();
     int copy_pages();
     void write_changes();
     int make_executable();
@@ -114,18 +100,21 @@ class patcher {
 
     struct change { // of one site
         site where;
-        slot_image slot;
+        slot_code slot;
+        uintptr_t island; // 0: none is needed
     };
 
     patch_summary *summary_;
     raw_vector<change> changes_;
-    raw_vector<page_range> ranges_;
+    raw_vector<page_range> ranges_;  // of the objects
+    raw_vector<page_range> islands_; // the last one has room from next_island_ on, for one object
+    uintptr_t next_island_ = 0;
+    uintptr_t island_owner_ = 0; // its lowest address
 };
 
 patcher::~patcher() {
-    for (size_t i = 0; i < ranges_.size(); ++i)
-        if (ranges_[i].copy)
-            sys::munmap(ranges_[i].copied(ranges_[i].start), ranges_[i].end - ranges_[i].start);
+    give_back(&ranges_);
+    give_back(&islands_);
 }
 
 void list_native(const image &img, const site &s) {
@@ -174,17 +163,36 @@ int patcher::add(const image &img, bool report) {
 // The site's slot, or the reason why it has none.
 int patcher::place(const image &img, site *s) {
     size_t index = slots_used + changes_.size();
-    change c;
-    if (index >= CORUN_SLOT_COUNT)
+    change c = {};
+    if (index >= CORUN_SLOT_COUNT) {
         s->reason = "all slots are taken";
-    else if (!c.slot.build(*s, slot_address(index)))
-        s->reason = "it is more than 2 GiB away from libcorun_waist.so";
-    if (s->reason)
         return 0;
+    }
+    if (!c.slot.build(*s, slot_address(index), false)) {
+        c.island = take_island(img);
+        if (!c.island || !c.slot.build(*s, slot_address(index), true)) {
+            s->reason = "it is more than 2 GiB away from libcorun_waist.so";
+            return 0;
+        }
+    }
     c.where = *s;
     if (!changes_.push_back(c))
         return -ENOMEM;
     return cover(*segment_of(img, s->address, 1), s->window(), s->window_end());
+}
+
+uintptr_t patcher::take_island(const image &img) {
+    constexpr size_t room = 4 * page;
+    uintptr_t owner = img.segments[0].start;
+    if (owner != island_owner_ || next_island_ + island_bytes > islands_.back().end) {
+        uintptr_t start = reserve_below(page_down(owner), room);
+        if (!start || !islands_.push_back({start, start + room, 0, true}))
+            return 0;
+        island_owner_ = owner;
+        next_island_ = start;
+    }
+    next_island_ += island_bytes;
+    return next_island_ - island_bytes;
 }
 
 // Sites come in ascending order within an image. A range stays within its segment: what lies between
@@ -200,7 +208,7 @@ int patcher::cover(const image_segment &segment, uintptr_t start, uintptr_t end)
             return 0;
         }
     }
-    return ranges_.push_back({start, end, 0}) ? 0 : -ENOMEM;
+    return ranges_.push_back({start, end, 0, false}) ? 0 : -ENOMEM;
 }
 
 page_range *patcher::range_of(uintptr_t address) {
@@ -235,7 +243,9 @@ void patcher::write_changes() {
             range = range_of(window);
         // What is left of the displaced bytes is nobody's: whoever arrives there is stopped.
         __builtin_memset(range->copied(window), 0xcc, c.where.window_end() - window);
-        write_jump(range->copied(window), window, c.slot.entry);
+        write_jump(range->copied(window), window, c.island ? c.island : c.slot.entry);
+        if (c.island)
+            write_far_jump(range_of(c.island)->copied(c.island), c.slot.entry);
     }
 }
 
@@ -251,20 +261,31 @@ int patcher::make_executable() {
     return 0;
 }
 
+// Slots first, then islands: no jump may lead where nothing is yet.
+int patcher::order_ranges() {
+    page_range slots = {page_down(slot_address(slots_used)),
+                        page_up(slot_address(slots_used + changes_.size())), 0, false};
+    size_t sites = ranges_.size(), in_front = 1 + islands_.size();
+    for (size_t i = 0; i < in_front; ++i)
+        if (!ranges_.push_back({}))
+            return -ENOMEM;
+    for (size_t i = sites; i-- > 0;)
+        ranges_[i + in_front] = ranges_[i];
+    ranges_[0] = slots;
+    for (size_t i = 1; i < in_front; ++i)
+        ranges_[i] = islands_[i - 1];
+    islands_.clear();
+    return 0;
+}
+
 // 0 or -errno; only if the last step failed has anything been changed, and then the code is whole.
 int patcher::commit() {
     if (changes_.empty())
         return 0;
-    // The slots in a range of their own, moved before the jumps that lead there.
-    page_range slots = {page_down(slot_address(slots_used)),
-                        page_up(slot_address(slots_used + changes_.size())), 0};
-    step = "copying code pages";
-    if (!ranges_.push_back(slots))
-        return -ENOMEM;
-    page_range first = ranges_[0];
-    ranges_[0] = slots;
-    ranges_.back() = first;
-    int r = copy_pages();
+    int r = order_ranges();
+    if (r)
+        return r;
+    r = copy_pages();
     if (r)
         return r;
     write_changes();
@@ -281,6 +302,7 @@ int patcher::commit() {
         if (sys::failed(moved))
             return static_cast<int>(moved);
         p.copy = 0;
+        p.reserved = false;
         if (i == 0)
             __atomic_store_n(&slots_used, slots_used + static_cast<unsigned>(changes_.size()),
                              __ATOMIC_RELEASE);

@@ -149,6 +149,15 @@ TEST(NativeWaist, CodeOfEveryShapeDoesTheSameFromASlot) {
     EXPECT_EQ(o.status, 0);
 }
 
+// More than 2 GiB lie between a program and its libraries, wherever the kernel puts it.
+TEST(NativeWaist, TheProgramsOwnCallsAreLedOverIslands) {
+    for (const char *where : {"", "setarch -R "}) {
+        outcome o = run(preloaded(std::string("exec ") + where + built("inline_prog")));
+        EXPECT_EQ(o.text, "0 wrong, 20 seen, 5\n") << where;
+        EXPECT_EQ(o.status, 0);
+    }
+}
+
 // contract 42
 void expect_whole_stacks(const std::string &arguments, int least_samples, int least_in_slots) {
     outcome o = run(preloaded("exec " + built("unwind_prog") + " " + arguments));

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// System calls of the program's own, far from every library: prints whether libnative_waist.so sees
+// them, and their results.
+#include <cstdio>
+#include <dlfcn.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace {
+
+long value = 5;
+
+// In front: mov $number, %eax. And a use of what stands near it.
+__attribute__((noinline)) long by_constant() {
+    long result;
+    __asm__ volatile("mov %1, %%eax\n\tsyscall"
+                     : "=a"(result)
+                     : "i"(SYS_getppid)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+// No room in front, and eight bytes behind.
+__attribute__((noinline)) long by_register(long number) {
+    long result;
+    __asm__ volatile("jmp 1f\n1:\tsyscall\n\tmov %%rax, %%rcx\n\tmov %%rcx, %%rax\n\tnop\n\tnop"
+                     : "=a"(result)
+                     : "0"(number)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+} // namespace
+
+int main() {
+    auto calls = reinterpret_cast<unsigned long (*)()>(dlsym(RTLD_DEFAULT, "native_waist_calls"));
+    if (!calls)
+        return 1;
+    long parent = getppid();
+    unsigned long before = calls();
+    int wrong = 0;
+    for (int i = 0; i < 10; ++i)
+        wrong += (by_constant() != parent) + (by_register(SYS_getppid) != parent);
+    printf("%d wrong, %lu seen, %ld\n", wrong, calls() - before, value);
+    return 0;
+}
