@@ -99,7 +99,7 @@ waist_bins  := $(if $(capstone),$(B)/tests/waist/libnative_waist.so $(B)/tests/w
 # ---- Targets -------------------------------------------------------------------------------------
 
 .DEFAULT_GOAL := all
-.PHONY: all tests test-programs test test-i386 test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
+.PHONY: all tests test-programs test test-i386 test-servers test-cpython test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
         help list-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -249,6 +249,18 @@ test: test-deps                                ## all suites, every ARCH and SAN
 
 test-i386:                                     ## the suites for i386
 	@$(MAKE) --no-print-directory test ARCH=i386
+
+servers := microsocks nbdkit libnbd-bin tinyproxy privoxy pdns-server pdns-backend-bind stunnel4 mariadb-server curl openssl
+server_programs := all $(B)/example/legacy_server $(B)/tests/servers/load_prog
+test-servers:                                  ## Debian's servers under corun, installed first (SERVERS="nbdkit pdns")
+	@tests/support/test_deps g++ libcapstone-dev $(servers)
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(server_programs)
+	@BUILD_DIR=$(B) tests/servers/servers_test.sh $(SERVERS)
+
+test-cpython:                                  ## CPython's own tests natively and under corun, verdict by verdict
+	@tests/support/test_deps g++ libcapstone-dev libpython3.11-testsuite
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
+	@BUILD_DIR=$(B) /usr/bin/python3 -B tests/servers/cpython.py $(MODULES)
 
 test-deps:                                     ## install or name what the tests need
 	@tests/support/test_deps
