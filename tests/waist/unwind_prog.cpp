@@ -3,6 +3,7 @@
 // Ends with the line "N samples, N truncated, N in slots".
 //
 //     unwind_prog [UNWINDER [SAMPLES]]   UNWINDER: libgcc (backtrace, the default) or libunwind
+//     unwind_prog UNWINDER SAMPLES thread  the same in a thread
 //     unwind_prog UNWINDER step          interrupted by the processor, behind every instruction
 //
 // Exit status 77: no such unwinder, or machine.
@@ -14,6 +15,7 @@
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -102,12 +104,45 @@ bool start_timer(timer_t *timer) {
            timer_settime(*timer, 0, &every, nullptr) == 0;
 }
 
+int wanted = 1000;
+bool stepping;
+
+// Records where a stack of this thread ends, then has it looked at.
+void *measure(void *) {
+    void *frames[most_frames];
+    int n = unwind(frames, most_frames); // loads what it needs, too
+    if (n < outermost)
+        return nullptr;
+    memcpy(bottom, frames + n - outermost, sizeof bottom);
+    int zero = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_WRONLY);
+    make_calls(zero, null); // binds the symbols
+    if (stepping) {
+        if (!trap_each_instruction(true))
+            exit(77);
+        active = 1;
+        make_calls(zero, null);
+        active = 0;
+        trap_each_instruction(false);
+        return nullptr;
+    }
+    timer_t timer;
+    active = 1;
+    if (!start_timer(&timer))
+        return nullptr;
+    time_t begun = time(nullptr);
+    while (samples < wanted && time(nullptr) < begun + 30)
+        make_calls(zero, null);
+    timer_delete(timer);
+    active = 0;
+    return nullptr;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
     const char *which = argc > 1 ? argv[1] : "libgcc";
-    bool stepping = argc > 2 && !strcmp(argv[2], "step");
-    int wanted = stepping ? 1 : argc > 2 ? atoi(argv[2]) : 1000;
+    stepping = argc > 2 && !strcmp(argv[2], "step");
+    wanted = stepping ? 1 : argc > 2 ? atoi(argv[2]) : wanted;
     unwind = backtrace;
     if (!strcmp(which, "libunwind")) {
         void *library = dlopen("libunwind.so.8", RTLD_NOW);
@@ -116,33 +151,20 @@ int main(int argc, char **argv) {
             return 77;
     }
     is_slot = reinterpret_cast<int (*)(const void *)>(dlsym(RTLD_DEFAULT, "native_waist_is_slot"));
-    void *frames[most_frames];
-    int n = unwind(frames, most_frames); // loads what it needs, too
-    if (n < outermost)
-        return 1;
-    memcpy(bottom, frames + n - outermost, sizeof bottom);
     struct sigaction action = {};
     action.sa_sigaction = sample;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
     sigaction(stepping ? SIGTRAP : SIGPROF, &action, nullptr);
-    int zero = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_WRONLY);
-    make_calls(zero, null); // binds the symbols
-    timer_t timer;
-    if (stepping) {
-        if (!trap_each_instruction(true))
-            return 77;
-        active = 1;
-        make_calls(zero, null);
-        active = 0;
-        trap_each_instruction(false);
+    if (argc > 3 && !strcmp(argv[3], "thread")) {
+        pthread_t thread;
+        pthread_create(&thread, nullptr, measure, nullptr);
+        sigset_t profiler;
+        sigemptyset(&profiler);
+        sigaddset(&profiler, SIGPROF);
+        pthread_sigmask(SIG_BLOCK, &profiler, nullptr);
+        pthread_join(thread, nullptr);
     } else {
-        active = 1;
-        if (!start_timer(&timer))
-            return 1;
-        time_t begun = time(nullptr);
-        while (samples < wanted && time(nullptr) < begun + 30)
-            make_calls(zero, null);
-        timer_delete(timer);
+        measure(nullptr);
     }
     printf("%d samples, %d truncated, %d in slots\n", static_cast<int>(samples),
            static_cast<int>(truncated), static_cast<int>(in_slots));
