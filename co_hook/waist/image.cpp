@@ -73,6 +73,11 @@ size_t symbol_count(const image &img) {
     return table ? gnu_hash_symbols(img, table) : 0;
 }
 
+bool is_function(const Elf64_Sym &symbol) {
+    unsigned type = ELF64_ST_TYPE(symbol.st_info);
+    return type == STT_FUNC || type == STT_GNU_IFUNC;
+}
+
 // The function symbol nearest at or below pc.
 bool nearest_symbol(const image &img, uintptr_t pc, Elf64_Sym *out) {
     uintptr_t table = dynamic_value(img, DT_SYMTAB);
@@ -82,10 +87,8 @@ bool nearest_symbol(const image &img, uintptr_t pc, Elf64_Sym *out) {
         Elf64_Sym symbol;
         if (!load(img, table + i * sizeof symbol, &symbol))
             break;
-        unsigned type = ELF64_ST_TYPE(symbol.st_info);
         uintptr_t start = symbol.st_value + img.bias;
-        if (symbol.st_shndx == SHN_UNDEF || (type != STT_FUNC && type != STT_GNU_IFUNC) ||
-            start > pc || start < best)
+        if (symbol.st_shndx == SHN_UNDEF || !is_function(symbol) || start > pc || start < best)
             continue;
         // Of two names at one place the longer stretch: an alias may have no size.
         if (start == best && symbol.st_size <= out->st_size)
@@ -237,6 +240,18 @@ const char *symbol_name(const image &img, uintptr_t pc, uintptr_t *distance) {
         return nullptr;
     *distance = pc - (symbol.st_value + img.bias);
     return reinterpret_cast<const char *>(strings + symbol.st_name);
+}
+
+void each_function(const image &img, void (*see)(uintptr_t start, void *data), void *data) {
+    uintptr_t table = dynamic_value(img, DT_SYMTAB);
+    size_t count = table ? symbol_count(img) : 0;
+    for (size_t i = 1; i < count; ++i) {
+        Elf64_Sym symbol;
+        if (!load(img, table + i * sizeof symbol, &symbol))
+            break;
+        if (symbol.st_shndx != SHN_UNDEF && is_function(symbol))
+            see(symbol.st_value + img.bias, data);
+    }
 }
 
 bool image_from_headers(image *out, const char *name, uintptr_t bias, const Elf64_Phdr *headers,

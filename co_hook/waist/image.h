@@ -57,6 +57,9 @@ const image_segment *segment_of(const image &img, uintptr_t start, size_t bytes)
 bool unwind_range(const image &img, uintptr_t pc, code_range *out);
 bool symbol_range(const image &img, uintptr_t pc, code_range *out);
 
+// Calls see for each function that the object exports, in no order.
+void each_function(const image &img, void (*see)(uintptr_t start, void *data), void *data);
+
 // The dynamic symbol that covers pc, else the last one before it, with pc's distance; nullptr: none.
 const char *symbol_name(const image &img, uintptr_t pc, uintptr_t *distance);
 

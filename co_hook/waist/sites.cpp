@@ -69,22 +69,52 @@ class site_finder {
     bool is_entered_from(uintptr_t from, uintptr_t to, uintptr_t start, uintptr_t end);
     int number_at(uintptr_t address);
 
+    // A site's function: what it takes for the site to be plain.
+    struct owner {
+        uintptr_t from;
+        bool plain;
+        bool exported;
+    };
+    static void note_exported(uintptr_t start, void *data);
+
     const image &image_;
+    raw_vector<owner> owners_; // of each site
     code_scan scan_;
     function_map function_;
     function_map neighbour_; // of function_, where bytes look like a branch into its sites
 };
 
 int site_finder::run(raw_vector<site> *out) {
+    size_t first = out->size();
     int r = scan_image(image_, &scan_);
     for (size_t i = 0; !r && i < scan_.syscalls.size(); ++i) {
         site s = {scan_.syscalls[i], site::unknown, 0, 0, false, nullptr};
-        if (examine(s.address, &s) && !out->push_back(s))
+        if (!examine(s.address, &s))
+            continue;
+        if (!out->push_back(s) || !owners_.push_back({function_.range().start, s.plain, false}))
             r = -ENOMEM;
         if (function_.failed() || neighbour_.failed())
             r = -ENOMEM;
     }
+    each_function(image_, note_exported, this);
+    for (size_t i = 0; !r && i < owners_.size(); ++i)
+        (*out)[first + i].plain = owners_[i].exported;
     return r;
+}
+
+// Sites ascend, and so do their functions.
+void site_finder::note_exported(uintptr_t start, void *data) {
+    auto &owners = static_cast<site_finder *>(data)->owners_;
+    size_t low = 0, high = owners.size();
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (owners[middle].from < start)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < owners.size() && owners[low].from == start; ++low)
+        owners[low].exported |= owners[low].plain;
 }
 
 // False: the two bytes are no instruction.
@@ -101,9 +131,7 @@ bool site_finder::examine(uintptr_t address, site *s) {
     }
     s->number = number_at(address);
     function_.finish();
-    uintptr_t distance = 0;
-    s->plain = !function_.uses_vectors() &&
-               symbol_name(image_, function_.range().start, &distance) && distance == 0;
+    s->plain = !function_.uses_vectors();
     choose_window(s);
     return true;
 }
