@@ -189,7 +189,7 @@ extern "C" __attribute__((visibility("hidden"))) uintptr_t waist_call(frame *f, 
     do {
         signals_before_call();
         result = call_of_thread(t, f, nr);
-    } while (CO_UNLIKELY(signals_to_see(t)) && !signals_after_call(t, f, nr, &result, true));
+    } while (CO_UNLIKELY(signals_to_see(t)) && !signals_after_call(t, f, nr, &result));
     f->rax = static_cast<uint64_t>(result);
     t->call_nr = -1;
     return t->fs;

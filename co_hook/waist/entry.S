@@ -9,6 +9,8 @@
 
 // clang-format off
         .macro  pop_registers
+        leaq    8(%rsp), %rsp           // frame.vectors
+        .cfi_adjust_cfa_offset -8
         popq    %r15
         .cfi_adjust_cfa_offset -8
         popq    %r14
@@ -58,23 +60,7 @@
 
 COCTX_TEXT
 
-// What every slot calls. rax: the number. Up to the branch only rcx and r11 are used, no flags.
-        .hidden waist_entry
-COCTX_FUNCTION_BEGIN(waist_entry)
-        movzwl  %ax, %ecx               // the kernel looks at eax; C++ looks again at the rest
-        leaq    waist_table(%rip), %r11
-        movzbl  (%r11,%rcx), %ecx
-        jrcxz   1f
-        jmp     2f
-1:      syscall
-        ret
-5:      jmp     waist_sigreturn_entry
-        .globl  waist_entry_passed
-        .hidden waist_entry_passed
-waist_entry_passed:                     // up to here: code of the program, to its signals
-
-2:      leaq    -WAIST_SIGRETURN(%rcx), %rcx
-        jrcxz   5b
+        .macro  push_registers vectors
         keep    rax
         keep    rdx
         keep    rsi
@@ -90,9 +76,51 @@ waist_entry_passed:                     // up to here: code of the program, to i
         keep    r13
         keep    r14
         keep    r15
+        pushq   $\vectors
+        .cfi_adjust_cfa_offset 8
         cld
         movq    %rsp, %rbx
-        .cfi_def_cfa rbx, (WAIST_FRAME_REGISTERS + 1) * 8
+        .cfi_def_cfa rbx, WAIST_FRAME_BYTES
+        .endm
+
+// rax: the number. Up to the branch only rcx and r11 are used, no flags; 0 goes to the kernel.
+        .macro  dispatch
+        movzwl  %ax, %ecx               // the kernel looks at eax; C++ looks again at the rest
+        leaq    waist_table(%rip), %r11
+        movzbl  (%r11,%rcx), %ecx
+        .endm
+
+// What the slots call: waist_entry, or waist_entry_plain where nothing is in vector registers.
+        .hidden waist_entry
+COCTX_FUNCTION_BEGIN(waist_entry)
+        dispatch
+        jrcxz   1f
+        jmp     2f
+        .globl  waist_entry_plain
+        .hidden waist_entry_plain
+        .p2align 5
+waist_entry_plain:
+        dispatch
+        jrcxz   1f
+        jmp     3f
+1:      syscall
+        ret
+5:      jmp     waist_sigreturn_entry
+        .globl  waist_entry_passed
+        .hidden waist_entry_passed
+waist_entry_passed:                     // up to here: code of the program, to its signals
+
+        .cfi_remember_state
+3:      leaq    -WAIST_SIGRETURN(%rcx), %rcx
+        jrcxz   5b
+        push_registers 0
+        andq    $-16, %rsp
+        jmp     4f
+        .cfi_restore_state
+
+2:      leaq    -WAIST_SIGRETURN(%rcx), %rcx
+        jrcxz   5b
+        push_registers 1
         subq    waist_vector_bytes(%rip), %rsp
         andq    $-64, %rsp
         xorl    %eax, %eax
@@ -107,10 +135,10 @@ waist_entry_passed:                     // up to here: code of the program, to i
         movl    waist_vector_mask(%rip), %eax
         movl    waist_vector_mask+4(%rip), %edx
         cmpb    $0, waist_vectors_compact(%rip)
-        je      3f
+        je      8f
         xsavec64 (%rsp)
         jmp     4f
-3:      xsave64 (%rsp)
+8:      xsave64 (%rsp)
 4:      movq    %rbx, %rdi
         movq    waist_thread@gottpoff(%rip), %rax
         movq    %fs:(%rax), %rsi
@@ -125,12 +153,14 @@ waist_returning:                        // rax: the FS base to go on with, or 0
         cmpb    $0, waist_has_fsgsbase(%rip)
         je      6f
         wrfsbase %rax
-7:      movl    waist_vector_mask(%rip), %eax
+7:      cmpb    $0, WAIST_FRAME_VECTORS(%rbx)
+        je      9f
+        movl    waist_vector_mask(%rip), %eax
         movl    waist_vector_mask+4(%rip), %edx
         xrstor64 (%rsp)
-        movq    %rbx, %rsp
+9:      movq    %rbx, %rsp
         .cfi_remember_state
-        .cfi_def_cfa rsp, (WAIST_FRAME_REGISTERS + 1) * 8
+        .cfi_def_cfa rsp, WAIST_FRAME_BYTES
         pop_registers
         ret
         .cfi_restore_state
@@ -154,7 +184,7 @@ COCTX_FUNCTION_END(waist_entry)
         .hidden waist_leave
 COCTX_FUNCTION_BEGIN(waist_leave)
         movq    %rdi, %rsp
-        .cfi_def_cfa rsp, (WAIST_FRAME_REGISTERS + 1) * 8
+        .cfi_def_cfa rsp, WAIST_FRAME_BYTES
         cmpb    $0, waist_has_fsgsbase(%rip)
         je      1f
         wrfsbase %rsi
@@ -242,7 +272,7 @@ COCTX_FUNCTION_BEGIN(waist_clone)
         testq   %rax, %rax
         jz      1f
         ret
-1:      .cfi_def_cfa rsp, (WAIST_FRAME_REGISTERS + 1) * 8
+1:      .cfi_def_cfa rsp, WAIST_FRAME_BYTES
         pop_registers
         ret
 COCTX_FUNCTION_END(waist_clone)
@@ -255,34 +285,34 @@ COCTX_FUNCTION_BEGIN(waist_vfork)
         movq    %rdi, %rbx
         movq    WAIST_VFORK_SP(%rbx), %rsp
         movq    WAIST_FRAME_RAX(%rbx), %rax
-        movq    56(%rbx), %r10
-        movq    72(%rbx), %r8
-        movq    88(%rbx), %rsi
-        movq    96(%rbx), %rdx
-        movq    80(%rbx), %rdi
+        movq    WAIST_FRAME_R10(%rbx), %r10
+        movq    WAIST_FRAME_R8(%rbx), %r8
+        movq    WAIST_FRAME_RSI(%rbx), %rsi
+        movq    WAIST_FRAME_RDX(%rbx), %rdx
+        movq    WAIST_FRAME_RDI(%rbx), %rdi
         syscall
         testq   %rax, %rax
         jz      1f
         movq    %rbx, %rdi
         movq    %rax, %rsi
         movq    WAIST_VFORK_SP(%rbx), %rsp
-        subq    $(WAIST_FRAME_REGISTERS + 1) * 8, %rsp
+        subq    $WAIST_FRAME_BYTES, %rsp
         andq    $-16, %rsp
         call    waist_vfork_over
         hlt
 1:      movq    %rbx, %rcx
-        movq    0(%rcx), %r15
-        movq    8(%rcx), %r14
-        movq    16(%rcx), %r13
-        movq    24(%rcx), %r12
-        movq    32(%rcx), %rbp
-        movq    40(%rcx), %rbx
-        movq    56(%rcx), %r10
-        movq    64(%rcx), %r9
-        movq    72(%rcx), %r8
-        movq    80(%rcx), %rdi
-        movq    88(%rcx), %rsi
-        movq    96(%rcx), %rdx
+        movq    WAIST_FRAME_R15(%rcx), %r15
+        movq    WAIST_FRAME_R14(%rcx), %r14
+        movq    WAIST_FRAME_R13(%rcx), %r13
+        movq    WAIST_FRAME_R12(%rcx), %r12
+        movq    WAIST_FRAME_RBP(%rcx), %rbp
+        movq    WAIST_FRAME_RBX(%rcx), %rbx
+        movq    WAIST_FRAME_R10(%rcx), %r10
+        movq    WAIST_FRAME_R9(%rcx), %r9
+        movq    WAIST_FRAME_R8(%rcx), %r8
+        movq    WAIST_FRAME_RDI(%rcx), %rdi
+        movq    WAIST_FRAME_RSI(%rcx), %rsi
+        movq    WAIST_FRAME_RDX(%rcx), %rdx
         notrack jmp *WAIST_FRAME_SLOT(%rcx)
 COCTX_FUNCTION_END(waist_vfork)
 // clang-format on

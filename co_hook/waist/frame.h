@@ -7,15 +7,30 @@
 //     frame.slot     where the slot goes on; above it the red zone, then the thread's own stack
 //     frame.rax      the system call's number, and then its result
 //     ...            the other registers. rcx and r11 are not kept: the kernel keeps neither
-//     frame.r15      <- frame
-//     vector state   XSAVE area, 64-aligned; its size is the processor's
+//     frame.vectors  <- frame. 1: the vector state lies below, an XSAVE area, 64-aligned, as large as the
+//                    processor's; 0: there is none to keep (sites.h: plain)
 #ifndef CORUN_CO_HOOK_WAIST_FRAME_H
 #define CORUN_CO_HOOK_WAIST_FRAME_H
 
 #define WAIST_RED_ZONE 128
-#define WAIST_FRAME_REGISTERS 14 /* words before frame.slot */
-#define WAIST_FRAME_SLOT 112
-#define WAIST_FRAME_RAX 104
+/* Offsets, in bytes. */
+#define WAIST_FRAME_VECTORS 0
+#define WAIST_FRAME_R15 8
+#define WAIST_FRAME_R14 16
+#define WAIST_FRAME_R13 24
+#define WAIST_FRAME_R12 32
+#define WAIST_FRAME_RBP 40
+#define WAIST_FRAME_RBX 48
+#define WAIST_FRAME_FLAGS 56
+#define WAIST_FRAME_R10 64
+#define WAIST_FRAME_R9 72
+#define WAIST_FRAME_R8 80
+#define WAIST_FRAME_RDI 88
+#define WAIST_FRAME_RSI 96
+#define WAIST_FRAME_RDX 104
+#define WAIST_FRAME_RAX 112
+#define WAIST_FRAME_SLOT 120
+#define WAIST_FRAME_BYTES 128
 
 /* Kinds of numbers in waist_table. */
 #define WAIST_PASSES 0
@@ -23,8 +38,8 @@
 #define WAIST_SIGRETURN 2
 
 /* What a parent in vfork goes on from: the child overwrites its stack. */
-#define WAIST_VFORK_SP 120
-#define WAIST_VFORK_BORROWED 128
+#define WAIST_VFORK_SP 128
+#define WAIST_VFORK_BORROWED 136
 
 /* handler_entry (signal_state.h). */
 #define WAIST_ENTRY_FS 0
@@ -41,15 +56,29 @@
 namespace corun::waist {
 
 struct frame {
-    uint64_t r15, r14, r13, r12, rbp, rbx, flags, r10, r9, r8, rdi, rsi, rdx, rax;
+    uint64_t vectors, r15, r14, r13, r12, rbp, rbx, flags, r10, r9, r8, rdi, rsi, rdx, rax;
     uint64_t slot;
 
     // The thread's own stack pointer, at its system call.
     uintptr_t sp() const { return reinterpret_cast<uintptr_t>(this + 1) + WAIST_RED_ZONE; }
 };
-static_assert(offsetof(frame, slot) == WAIST_FRAME_SLOT);
+static_assert(offsetof(frame, vectors) == WAIST_FRAME_VECTORS);
+static_assert(offsetof(frame, r15) == WAIST_FRAME_R15);
+static_assert(offsetof(frame, r14) == WAIST_FRAME_R14);
+static_assert(offsetof(frame, r13) == WAIST_FRAME_R13);
+static_assert(offsetof(frame, r12) == WAIST_FRAME_R12);
+static_assert(offsetof(frame, rbp) == WAIST_FRAME_RBP);
+static_assert(offsetof(frame, rbx) == WAIST_FRAME_RBX);
+static_assert(offsetof(frame, flags) == WAIST_FRAME_FLAGS);
+static_assert(offsetof(frame, r10) == WAIST_FRAME_R10);
+static_assert(offsetof(frame, r9) == WAIST_FRAME_R9);
+static_assert(offsetof(frame, r8) == WAIST_FRAME_R8);
+static_assert(offsetof(frame, rdi) == WAIST_FRAME_RDI);
+static_assert(offsetof(frame, rsi) == WAIST_FRAME_RSI);
+static_assert(offsetof(frame, rdx) == WAIST_FRAME_RDX);
 static_assert(offsetof(frame, rax) == WAIST_FRAME_RAX);
-static_assert(sizeof(frame) == (WAIST_FRAME_REGISTERS + 1) * 8);
+static_assert(offsetof(frame, slot) == WAIST_FRAME_SLOT);
+static_assert(sizeof(frame) == WAIST_FRAME_BYTES);
 
 struct vfork_save {
     frame registers;

@@ -69,7 +69,8 @@ bool start(void *(*main)(void *), void *argument) {
     b->argument = argument;
     // Popped by the child: it begins in `begin` as if that had been called.
     char *top = reinterpret_cast<char *>(b) - tls_bytes - 64;
-    auto *f = reinterpret_cast<frame *>(reinterpret_cast<uintptr_t>(top - sizeof(frame)) & ~15UL);
+    auto at = (reinterpret_cast<uintptr_t>(top - sizeof(frame)) & ~uintptr_t{15}) - 8;
+    auto *f = reinterpret_cast<frame *>(at); // begin is entered as if it had been called
     *f = {};
     f->rdi = reinterpret_cast<uint64_t>(b);
     f->flags = 0x202;

@@ -136,7 +136,9 @@ void deliver_to_program(thread *t, const siginfo_t &info, machine *m) {
 bool send_back(const thread *t, machine *m, uintptr_t pc) {
     if (between(pc, waist_returning, waist_returned)) {
         m->set(REG_RBX, reinterpret_cast<uintptr_t>(t->at_call));
-        m->set(REG_RSP, reinterpret_cast<uintptr_t>(vectors_below(t->at_call)));
+        m->set(REG_RSP, t->at_call->vectors
+                            ? reinterpret_cast<uintptr_t>(vectors_below(t->at_call))
+                            : reinterpret_cast<uintptr_t>(t->at_call) & ~uintptr_t{15});
         m->set(REG_RIP, reinterpret_cast<uintptr_t>(waist_again));
     } else if (between(pc, reinterpret_cast<void *>(&waist_leave), waist_leave_end)) {
         m->set(REG_RSP, (reinterpret_cast<uintptr_t>(t->at_call) & ~uintptr_t{15}) - 8);
@@ -212,7 +214,7 @@ void on_signal(int s, siginfo_t *info, void *context) {
 }
 
 // Enters a handler if one is due; returns if none is.
-void deliver_after_call(thread *t, frame *f, long nr, word result, interruption how, bool vectors) {
+void deliver_after_call(thread *t, frame *f, long nr, word result, interruption how) {
     pending_signal p;
     kernel_action action;
     signal_set mask;
@@ -224,7 +226,7 @@ void deliver_after_call(thread *t, frame *f, long nr, word result, interruption 
     auto *room = reinterpret_cast<char *>(
         (reinterpret_cast<uintptr_t>(alloca(vector_bytes() + 64)) + 63) & ~uintptr_t{63});
     machine m;
-    machine_of_call(&m, f, room, vectors ? vectors_below(f) : nullptr);
+    machine_of_call(&m, f, room, f->vectors ? vectors_below(f) : nullptr);
     constexpr unsigned bytes_of_call = 5; // the slot's `call waist_entry`
     if (restarts)
         m.set(REG_RIP, m.at(REG_RIP) - bytes_of_call);
@@ -233,7 +235,7 @@ void deliver_after_call(thread *t, frame *f, long nr, word result, interruption 
 
 } // namespace
 
-bool signals_after_call(thread *t, frame *f, long nr, word *result, bool vectors) {
+bool signals_after_call(thread *t, frame *f, long nr, word *result) {
     interruption how = interruption::never;
     do {
         if (signals_arrived)
@@ -255,7 +257,7 @@ bool signals_after_call(thread *t, frame *f, long nr, word *result, bool vectors
         t->call_nr = -1;
         if (how == interruption::never)
             restore_former_mask(t);
-        deliver_after_call(t, f, nr, *result, how, vectors);
+        deliver_after_call(t, f, nr, *result, how);
     } while (signals_to_see(t));
     t->call_nr = nr;
     return how == interruption::never; // else interrupted for what somebody else has got
@@ -321,7 +323,7 @@ extern "C" {
 uintptr_t waist_call_late(frame *f, thread *t) {
     enter_runtime(t);
     auto result = static_cast<word>(f->rax);
-    signals_after_call(t, f, -1, &result, true);
+    signals_after_call(t, f, -1, &result);
     t->call_nr = -1;
     return t->fs;
 }
@@ -330,7 +332,7 @@ void waist_leave_late(frame *f, thread *t) {
     enter_runtime(t);
     t->at_call = f;
     auto result = static_cast<word>(f->rax);
-    signals_after_call(t, f, -1, &result, false);
+    signals_after_call(t, f, -1, &result);
     t->call_nr = -1;
     waist_leave(f, t->fs);
 }

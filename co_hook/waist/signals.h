@@ -26,8 +26,8 @@ inline void signals_before_call() {
 }
 inline bool signals_to_see(const thread *t) { return signals_arrived || t->signals.look; }
 // After a call, if there are: enters a handler (and does not return), or true: *result is the call's,
-// false: it is to be made again. vectors: whether the vector state lies below the frame.
-bool signals_after_call(thread *t, frame *f, long nr, word *result, bool vectors);
+// false: it is to be made again.
+bool signals_after_call(thread *t, frame *f, long nr, word *result);
 
 // Around fork, and around a clone whose child runs on our memory.
 void signals_before_fork();

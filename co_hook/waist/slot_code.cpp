@@ -3,6 +3,8 @@
 
 #include "co_hook/waist/decoder.h"
 
+extern "C" __attribute__((visibility("hidden"))) void waist_entry_plain();
+
 namespace corun::waist {
 
 bool write_jump(uint8_t *out, uintptr_t from, uintptr_t to) {
@@ -43,6 +45,11 @@ bool slot_code::build(const site &s, uintptr_t slot, bool over_island) {
     else if (!write_jump(bytes + at, slot + at, s.window_end()) ||
              !write_jump(there, s.window(), entry))
         return false;
+    if (s.plain) {
+        auto distance = static_cast<int32_t>(reinterpret_cast<uintptr_t>(&waist_entry_plain) -
+                                             (slot + CORUN_SLOT_RETURN));
+        __builtin_memcpy(bytes + CORUN_SLOT_RETURN - sizeof distance, &distance, sizeof distance);
+    }
     uintptr_t address = s.return_address();
     __builtin_memcpy(bytes + CORUN_SLOT_SITE, &address, sizeof address);
     return true;

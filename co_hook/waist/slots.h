@@ -3,7 +3,8 @@
 //
 //      0  whole instructions that stood in front of the site's syscall, pushed up against 16
 //     16  lea -128(%rsp), %rsp      leaves the red zone below the interrupted function alone
-//     21  call waist_entry          makes the call; keeps what the kernel keeps
+//     21  call waist_entry          makes the call; keeps what the kernel keeps (waist_entry_plain: but
+//                                   for vector registers, where the site is plain)
 //     26  lea 128(%rsp), %rsp
 //     34  whole instructions that stood behind it, then jmp to the code behind the site
 //     56  the address behind the site's syscall instruction

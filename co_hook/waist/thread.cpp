@@ -47,6 +47,7 @@ frame *frame_for_child(const frame *f, uintptr_t stack_top) {
     auto *child = reinterpret_cast<frame *>(stack_top - WAIST_RED_ZONE - sizeof(frame));
     memcpy(child, f, sizeof *child);
     child->rax = 0;
+    child->vectors = 0;
     return child;
 }
 

@@ -19,6 +19,9 @@
     .globl waist_entry
     .hidden waist_entry
     .type waist_entry, @function
+    .globl waist_entry_plain
+    .hidden waist_entry_plain
+    .set waist_entry_plain, waist_entry // libc's functions take care of their vector registers
 waist_entry:
     .cfi_startproc
     endbr64
