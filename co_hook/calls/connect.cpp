@@ -33,7 +33,9 @@ word connect(int fd, const sockaddr *address, socklen_t length) {
         address->sa_family == AF_UNSPEC || blocking_deadline(fd, fd_write, &deadline_ns) != 0)
         return sys::call(SYS_connect, fd, address, length);
     word r = static_cast<word>(uring_connect(connect_kind, fd, address, length, deadline_ns));
-    if (r == -ENOSYS)
+    // -EALREADY: begun before, by a call that a signal or a time limit has ended. The kernel's blocking
+    // call waits for it.
+    if (r == -ENOSYS || r == -EALREADY)
         r = by_own_helper(fd, address, length, deadline_ns);
     // Out of time by SO_SNDTIMEO: the handshake goes on without us, and the kernel says so. The
     // handshake's own ETIMEDOUT comes when there is time left.

@@ -173,7 +173,19 @@ word set_kernel_action(int signal) {
     return sys::call(SYS_rt_sigaction, signal, &now, nullptr, sys::sigset_bytes);
 }
 
+word refuse_for_one_thread() {
+    warn(
+        "a change of credentials or namespaces for one thread is refused: all threads of a program "
+        "under corun have the same");
+    return -EPERM;
+}
+
 bool set_ids_call(thread *self, long nr, const word (&a)[6], word *result) {
+    bool others = self->home->live > 1;
+    if (others && (nr == SYS_unshare || nr == SYS_setns))
+        return *result = refuse_for_one_thread(), true;
+    if (others && (nr == SYS_setfsuid || nr == SYS_setfsgid)) // which know no errors
+        return refuse_for_one_thread(), *result = native(nr, {-1, 0, 0, 0, 0, 0}), true;
     if (!sets_ids(nr))
         return false;
     auto &round = round_of_ids;

@@ -3,6 +3,7 @@
 
 #include "co_hook/calls/fd_state.h"
 #include "co_hook/calls/lock.h"
+#include "co_routine/loop/offload.h"
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -28,6 +29,22 @@ interruption of_transfer(long nr, int fd) {
     if (calls::is_socket(bits))
         return of_socket(nr, fd);
     return calls::kind_of(bits) == calls::kind_file ? interruption::never : interruption::restarts;
+}
+
+bool moves_data(long nr) {
+    switch (nr) {
+    case SYS_read:
+    case SYS_readv:
+    case SYS_preadv2:
+    case SYS_write:
+    case SYS_writev:
+    case SYS_pwritev2:
+    case SYS_accept:
+    case SYS_accept4:
+        return true;
+    default:
+        return false;
+    }
 }
 
 interruption of_futex(const frame *f) {
@@ -91,6 +108,8 @@ interruption interruption_of(long nr, const frame *f) {
     case SYS_msgsnd:
     case SYS_semop:
     case SYS_semtimedop:
+    case SYS_io_getevents:
+    case SYS_io_uring_enter:
         return interruption::ends;
     default:
         return interruption::never;
@@ -110,8 +129,11 @@ void interrupt(thread *t) {
     t->signals.interrupted = true;
     co->set(flag_cancel);
     co->set(flag_cancel_errno);
-    if (co->state == co_state::parked)
-        co->env->make_ready(co);
+    // What a helper has taken or written meanwhile must not be lost, nor done twice: its end is near,
+    // and the mark keeps the call from waiting again.
+    if (co->state != co_state::parked || (moves_data(t->call_nr) && waits_for_helper(co)))
+        return;
+    co->env->make_ready(co);
 }
 
 bool take_interruption(thread *t) {

@@ -188,6 +188,10 @@ int64_t offload_function(const wait_kind &kind, offload_kind how, int64_t (*f)(v
     return result;
 }
 
+bool waits_for_helper(const coroutine *co) {
+    return co->waiting && co->waiting->abandon == abandon_offload;
+}
+
 void close_late_result(int64_t result, const long *) {
     if (result >= 0)
         sys::close(static_cast<int>(result));

@@ -54,6 +54,9 @@ struct offload_buffer {
 using offload_late = void (*)(int64_t result, const long *args);
 void close_late_result(int64_t result, const long *args); // for calls that return a descriptor
 
+// Is it parked until a helper is done? Its call may have happened already.
+bool waits_for_helper(const coroutine *co);
+
 // The system call nr with these arguments. buffers[i].user takes the place of every argument that
 // equals it. deadline_ns: when the wait is given up (-ETIMEDOUT; the call's result is dropped).
 // Result of the call, or -errno; -ECANCELED; -ENOMEM; -EAGAIN: an own helper could not be started.

@@ -3,11 +3,22 @@
 #include "tests/waist/signals.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/msg.h>
 #include <sys/select.h>
+#include <sys/sem.h>
+#include <sys/stat.h>
 
 // A thread in a call; is a signal that handler takes visible in its result?
 static atomic_int in_call;
+static int crowded_listener, datagrams;
+static void *nap(void *argument) {
+    pause_ms(200);
+    return argument;
+}
 struct waits {
     const char *name;
     long (*call)(void);
@@ -120,6 +131,128 @@ static void end_cond(void) {
     pthread_cond_signal(&changed);
     pthread_mutex_unlock(&lock);
 }
+static long in_connect(void) {
+    static struct sockaddr_in crowded = {.sin_family = AF_INET};
+    socklen_t size = sizeof crowded;
+    int full = socket(AF_INET, SOCK_STREAM, 0), queued[3];
+    crowded.sin_port = 0;
+    crowded.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(full, (struct sockaddr *)&crowded, size) != 0 || listen(full, 0) != 0 ||
+        getsockname(full, (struct sockaddr *)&crowded, &size) != 0)
+        abort();
+    for (int i = 0; i < 3; ++i) { // more than its queue holds: the next one has to wait
+        queued[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(queued[i], (struct sockaddr *)&crowded, size);
+    }
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    crowded_listener = full;
+    long r = connect(fd, (struct sockaddr *)&crowded, size);
+    int error = errno;
+    crowded_listener = -1;
+    close(fd);
+    close(full);
+    for (int i = 0; i < 3; ++i)
+        close(queued[i]);
+    errno = error;
+    return r;
+}
+static void end_connect(void) {
+    for (int i = 0; i < 3; ++i) {
+        int fd = accept(crowded_listener, NULL, NULL);
+        close(fd);
+    }
+}
+static int locked;
+static long in_flock(void) {
+    locked = open("/proc/self/exe", O_RDONLY);
+    int other = open("/proc/self/exe", O_RDONLY);
+    flock(locked, LOCK_EX);
+    long r = flock(other, LOCK_EX);
+    int error = errno;
+    close(other);
+    close(locked);
+    errno = error;
+    return r;
+}
+static void end_flock(void) { flock(locked, LOCK_UN); }
+static int queue, sems;
+static long in_msgrcv(void) {
+    struct {
+        long type;
+        char text[8];
+    } m;
+    return msgrcv(queue, &m, sizeof m.text, 0, 0);
+}
+static long in_semop(void) {
+    struct sembuf b = {0, -1, 0};
+    return semop(sems, &b, 1);
+}
+static int full_pipe[2];
+static long in_write(void) {
+    static char much[200000];
+    long n = write(full_pipe[1], much, sizeof much);
+    return n < 0 ? n : n == sizeof much ? 1 : 2;
+}
+static void end_write(void) {
+    char buffer[4096];
+    for (long all = 0; all < 200000;)
+        all += read(full_pipe[0], buffer, sizeof buffer);
+}
+static long in_blocked_send(void) {
+    static char much[100];
+    int both[2], small = 1;
+    if (socketpair(AF_UNIX, SOCK_DGRAM, 0, both) != 0)
+        abort();
+    setsockopt(both[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    while (send(both[0], much, sizeof much, MSG_DONTWAIT) > 0)
+        ;
+    datagrams = both[1];
+    long r = send(both[0], much, sizeof much, 0);
+    int error = errno;
+    close(both[0]);
+    close(both[1]);
+    errno = error;
+    return r;
+}
+static void end_blocked_send(void) {
+    char buffer[4096];
+    while (recv(datagrams, buffer, sizeof buffer, MSG_DONTWAIT) > 0)
+        ;
+}
+static char fifo[64];
+static long in_open(void) {
+    int fd = open(fifo, O_RDONLY);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 ? -1 : 0;
+}
+static void end_open(void) { close(open(fifo, O_WRONLY)); }
+static long in_futex(void) {
+    int word = 0;
+    struct timespec t = {0, 300000000};
+    return syscall(SYS_futex, &word, FUTEX_WAIT, 0, &t, NULL, 0);
+}
+static long in_sigwait(void) {
+    sigset_t s;
+    sigemptyset(&s);
+    sigaddset(&s, SIGUSR2);
+    struct timespec t = {0, 300000000};
+    return sigtimedwait(&s, NULL, &t);
+}
+static long in_join(void) {
+    pthread_t t;
+    void *result;
+    pthread_create(&t, NULL, nap, NULL);
+    errno = pthread_join(t, &result);
+    return errno ? -1 : 0;
+}
+static long in_clock_nanosleep(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += 1;
+    errno = clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &t, NULL);
+    return errno ? -1 : 0;
+}
 static const struct waits waits[] = {{"read", in_read, end_read},
                                      {"recv", in_recv, end_recv},
                                      {"recv with a time limit", in_limited_recv, end_recv},
@@ -134,19 +267,30 @@ static const struct waits waits[] = {{"read", in_read, end_read},
                                      {"pause", in_pause, again},
                                      {"sigsuspend", in_sigsuspend, again},
                                      {"waitpid", in_waitpid, NULL},
-                                     {"pthread_cond_wait", in_cond, end_cond}};
+                                     {"pthread_cond_wait", in_cond, end_cond},
+                                     {"connect", in_connect, end_connect},
+                                     {"flock", in_flock, end_flock},
+                                     {"msgrcv", in_msgrcv, NULL},
+                                     {"semop", in_semop, NULL},
+                                     {"write", in_write, end_write},
+                                     {"send", in_blocked_send, end_blocked_send},
+                                     {"open", in_open, end_open},
+                                     {"futex with a time limit", in_futex, NULL},
+                                     {"sigtimedwait", in_sigwait, NULL},
+                                     {"pthread_join", in_join, NULL},
+                                     {"clock_nanosleep", in_clock_nanosleep, NULL}};
 static pthread_t waiter;
 static void again(void) { pthread_kill(waiter, SIGUSR1); }
 
 static atomic_int outcome_is_there;
+static long outcome;
+static int outcome_errno;
 static void *wait_in(void *argument) {
     const struct waits *w = argument;
     in_call = 1;
-    long r = w->call();
-    int error = errno;
+    outcome = w->call();
+    outcome_errno = errno;
     outcome_is_there = 1;
-    errno = error;
-    say(w->name, r);
     return NULL;
 }
 static void interrupt_each(int flags) {
@@ -159,12 +303,14 @@ static void interrupt_each(int flags) {
         pause_ms(50);
         pthread_kill(waiter, SIGUSR1);
         pause_ms(50);
-        printf("handled %d, by it %d, over %d: ", handled, !!pthread_equal(handled_by, waiter),
-               outcome_is_there || waits[i].end == NULL);
-        fflush(stdout);
-        if (!outcome_is_there && waits[i].end)
+        int over = outcome_is_there || waits[i].end == NULL;
+        if (!over)
             waits[i].end();
+        printf("handled %d, by it %d, over %d, ", handled, !!pthread_equal(handled_by, waiter),
+               over);
         pthread_join(waiter, NULL);
+        errno = outcome_errno;
+        say(waits[i].name, outcome);
     }
 }
 static void part_interrupt(void) { interrupt_each(0); }
@@ -218,11 +364,24 @@ static const struct part parts[] = {
 
 int main(int argc, char **argv) {
     socklen_t size = sizeof listening;
+    if (argc > 1) {
+        queue = msgget(IPC_PRIVATE, 0600);
+        sems = semget(IPC_PRIVATE, 1, 0600);
+        snprintf(fifo, sizeof fifo, "/tmp/corun-signals-%d", (int)getpid());
+        if (queue < 0 || sems < 0 || pipe(full_pipe) != 0 || mkfifo(fifo, 0600) != 0)
+            return 1;
+    }
     listener = socket(AF_INET, SOCK_STREAM, 0);
     listening.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0 ||
         bind(listener, (struct sockaddr *)&listening, size) != 0 || listen(listener, 8) != 0 ||
         getsockname(listener, (struct sockaddr *)&listening, &size) != 0)
         return 1;
-    return run_part(parts, sizeof parts / sizeof parts[0], argc, argv);
+    int status = run_part(parts, sizeof parts / sizeof parts[0], argc, argv);
+    if (argc > 1) {
+        msgctl(queue, IPC_RMID, NULL);
+        semctl(sems, 0, IPC_RMID);
+        unlink(fifo);
+    }
+    return status;
 }

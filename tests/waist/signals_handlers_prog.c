@@ -152,6 +152,28 @@ static void scribble(int s, siginfo_t *info, void *context) {
     (void)context;
     __asm__ volatile("pxor %%xmm9, %%xmm9; vzeroall" ::: "xmm9");
 }
+// An overflow: the handler needs its other stack.
+static void leave_overflow(int s) {
+    char here;
+    printf("overflow: %d on the alternate stack %d\n", s,
+           &here >= other_stack && &here < other_stack + sizeof other_stack);
+    siglongjmp(out, 1);
+}
+static __attribute__((noinline)) int fall(volatile int n) {
+    volatile char frame[1000];
+    frame[0] = (char)n;
+    return n < 0 ? 0 : fall(n + 1) + frame[0];
+}
+static void *overflow(void *argument) {
+    stack_t s = {other_stack, 0, sizeof other_stack};
+    sigaltstack(&s, NULL);
+    on(SIGSEGV, leave_overflow, SA_ONSTACK);
+    if (sigsetjmp(out, 1) == 0)
+        printf("%d\n", fall(1));
+    show_mask("after the overflow");
+    return argument;
+}
+
 static void part_faults(void) {
     struct sigaction a;
     memset(&a, 0, sizeof a);
@@ -164,6 +186,8 @@ static void part_faults(void) {
     sigaction(SIGTRAP, &a, NULL);
     pthread_t t;
     pthread_create(&t, NULL, fault, NULL);
+    pthread_join(t, NULL);
+    pthread_create(&t, NULL, overflow, NULL);
     pthread_join(t, NULL);
     pid_t child = fork();
     if (child == 0) {

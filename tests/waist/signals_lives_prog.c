@@ -120,6 +120,11 @@ static void print_masks(const char *who) {
     if (f)
         fclose(f);
 }
+static volatile int handled_twos;
+static void count_two(int s) {
+    count(s);
+    ++handled_twos;
+}
 static void *make_processes(void *argument) {
     int status;
     char *print[] = {argument, "print_masks", NULL};
@@ -160,6 +165,14 @@ static void *make_processes(void *argument) {
     }
     waitpid(child, &status, 0);
     printf("vfork: %d\n", status);
+    child = vfork();
+    if (child == 0) { // on our memory, with our handlers
+        raise(SIGUSR2);
+        kill(getpid(), SIGUSR2);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    printf("vfork: %d, handled in the child %d\n", status, handled_twos);
     posix_spawnattr_t a;
     sigset_t s;
     posix_spawnattr_init(&a);
@@ -184,7 +197,7 @@ static const char *myself;
 static void part_processes(void) {
     pthread_t t, reader;
     on(SIGUSR1, count, SA_RESTART);
-    on(SIGUSR2, count, SA_RESTART);
+    on(SIGUSR2, count_two, SA_RESTART);
     on(SIGCHLD, count, SA_RESTART);
     on(SIGQUIT, SIG_IGN, 0);
     mask(SIG_BLOCK, SIGUSR2);

@@ -170,6 +170,14 @@ static void *unblocked_read(void *argument) {
     say("read", r);
     return argument;
 }
+// A thread that ends leaves what was for the process to the others.
+static void *end_with_pending(void *argument) {
+    mask(SIG_UNBLOCK, SIGUSR1);
+    mask(SIG_BLOCK, SIGUSR1);
+    raise(SIGUSR1); // its own: lost
+    end_read();
+    return argument;
+}
 static void part_process(void) {
     pthread_t t[3];
     on(SIGUSR1, count, 0);
@@ -184,6 +192,12 @@ static void part_process(void) {
            !!pthread_equal(handled_by, t[1]));
     end_read();
     pthread_join(t[0], NULL);
+    pthread_create(&t[0], NULL, end_with_pending, NULL);
+    pthread_join(t[0], NULL);
+    in_read();
+    sigset_t p;
+    sigpending(&p);
+    printf("pending %d\n", sigismember(&p, SIGUSR1));
     // Pending for all: the first that unblocks it has it.
     kill(getpid(), SIGUSR1);
     pthread_create(&t[0], NULL, unblocked_read, NULL);
