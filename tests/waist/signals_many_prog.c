@@ -174,8 +174,53 @@ static void part_profile(void) {
     printf("samples %d, cut short %d\n", samples >= 50, cut_short);
 }
 
-static const struct part parts[] = {
-    {"timers", part_timers}, {"storm", part_storm}, {"profile", part_profile}};
+// ---- The end of a process of parked threads
+
+static void *end_at_sigterm(void *argument) {
+    sigset_t s;
+    int got;
+    sigemptyset(&s);
+    sigaddset(&s, SIGTERM);
+    sigwait(&s, &got);
+    printf("sigwait: %d\n", got);
+    exit(argument ? 3 : 4);
+}
+static void end_by_handler(int s) { _exit(s + 50); }
+static void part_terminate(void) {
+    enum { by_default, by_handler, by_sigwait, without_main, ways };
+    for (int way = 0; way < ways; ++way) {
+        pid_t child = fork();
+        if (child == 0) {
+            pthread_t t;
+            if (way >= by_sigwait) {
+                mask(SIG_BLOCK, SIGTERM);
+                pthread_create(&t, NULL, end_at_sigterm, &t);
+            }
+            for (int i = 0; i < 200; ++i)
+                pthread_create(&t, NULL, just_read, NULL);
+            if (way == by_handler)
+                on(SIGTERM, end_by_handler, 0);
+            handled = 1;
+            if (way == without_main)
+                pthread_exit(NULL);
+            pause();
+            _exit(9);
+        }
+        struct timespec began, now;
+        pause_ms(300);
+        clock_gettime(CLOCK_MONOTONIC, &began);
+        kill(child, SIGTERM);
+        int status;
+        waitpid(child, &status, 0);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        printf("%d: status %x, soon %d\n", way, (unsigned)status, now.tv_sec - began.tv_sec < 2);
+    }
+}
+
+static const struct part parts[] = {{"timers", part_timers},
+                                    {"storm", part_storm},
+                                    {"profile", part_profile},
+                                    {"terminate", part_terminate}};
 
 int main(int argc, char **argv) {
     return run_part(parts, sizeof parts / sizeof parts[0], argc, argv);
