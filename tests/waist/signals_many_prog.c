@@ -194,7 +194,7 @@ static void part_terminate(void) {
             pthread_t t;
             if (way >= by_sigwait) {
                 mask(SIG_BLOCK, SIGTERM);
-                pthread_create(&t, NULL, end_at_sigterm, &t);
+                pthread_create(&t, NULL, end_at_sigterm, ends);
             }
             for (int i = 0; i < 200; ++i)
                 pthread_create(&t, NULL, just_read, NULL);
