@@ -2,6 +2,7 @@
 #include "co_hook/waist/signal_delivery.h"
 
 #include "co_hook/waist/patch.h"
+#include "co_hook/waist/preempt.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signal_restart.h"
@@ -177,6 +178,14 @@ void on_signal(int s, siginfo_t *info, void *context) {
         auto handler = reinterpret_cast<void (*)(int, siginfo_t *, void *)>(actions[s].handler);
         if (actions[s].has_handler())
             handler(s, info, context);
+        return;
+    }
+    if (is_tick(*info)) {
+        if (t && fs == t->fs && is_program(pc)) {
+            set_fs_base(w->fs);
+            on_tick(w, t, m);
+            set_fs_base(t->fs);
+        }
         return;
     }
     bool entered = t && has_entered(t, m, pc);

@@ -3,6 +3,7 @@
 
 #include "co_hook/calls/futex.h"
 #include "co_hook/waist/numbers.h"
+#include "co_hook/waist/preempt.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
@@ -162,6 +163,8 @@ int activate(worker *w) {
     w->pid = static_cast<int>(sys::getpid());
     if (int e = begin_signals(w))
         return e;
+    if (int e = begin_preemption(w))
+        return e;
     w->active = true;
     sys::call(SYS_get_robust_list, 0, &self->robust_list, &self->robust_list_bytes);
     calls::all_threads_are_coroutines = &threads_of_futexes;
@@ -230,8 +233,10 @@ void after_fork_in_child(worker *w, thread *self) {
     self->tid = static_cast<int>(sys::gettid());
     w->pid = self->tid;
     w->live = 1;
-    if (w->active)
+    if (w->active) {
         signals_after_fork_in_child(self);
+        begin_preemption(w);
+    }
 }
 
 } // namespace corun::waist

@@ -17,7 +17,8 @@ struct worker {
     list_head threads;
     unsigned live = 0;
     int pid = 0;
-    bool active = false; // there was a second thread: calls are ours
+    uint64_t switches_at_tick = 0, preemptions = 0; // preempt.h
+    bool active = false;                            // there was a second thread: calls are ours
 };
 extern worker the_worker __attribute__((visibility("hidden")));
 

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/waist/preempt.h"
+
+#include "co_hook/waist/signal_queue.h"
+
+#include "co_routine/core/switch.h"
+
+#include <ctime>
+
+#pragma GCC visibility push(hidden)
+extern "C" {
+void waist_restorer();
+void waist_sigreturn(corun::waist::machine *m, corun::waist::thread *t); // signal_delivery.cpp
+}
+#pragma GCC visibility pop
+
+namespace corun::waist {
+namespace {
+
+constexpr int64_t tick_ns = 10 * ns_per_ms;
+char tick; // its address marks the signal
+
+// Runs as a handler on the thread's stack and FS base; its frame brings everything back.
+void yield_in_handler(int, siginfo_t *, void *context) {
+    thread *t = tls_thread;
+    enter_runtime(t);
+    co_env *env = t->home->env;
+    env->make_ready(t->co);
+    yield_to_caller(env);
+    leave_runtime(t);
+    waist_sigreturn(static_cast<machine *>(context), t);
+}
+
+} // namespace
+
+int begin_preemption(worker *w) {
+    capture(set_ids_signal);
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo =
+        set_ids_signal; // glibc's own, whose real ones never pass through the kernel here
+    event.sigev_value.sival_ptr = &tick;
+    event._sigev_un._tid = static_cast<int>(sys::gettid());
+    int timer = 0;
+    word r = sys::call(SYS_timer_create, CLOCK_THREAD_CPUTIME_ID, &event, &timer);
+    if (sys::failed(r))
+        return static_cast<int>(r);
+    itimerspec each{{0, tick_ns}, {0, tick_ns}};
+    r = sys::call(SYS_timer_settime, timer, 0, &each, nullptr);
+    w->switches_at_tick = 0;
+    return static_cast<int>(r);
+}
+
+bool is_tick(const siginfo_t &info) {
+    return info.si_signo == set_ids_signal && info.si_code == SI_TIMER &&
+           info.si_value.sival_ptr == &tick;
+}
+
+void on_tick(worker *w, thread *t, machine *m) {
+    uint64_t switches = w->env->counts.switches;
+    if (w->live < 2 || w->switches_at_tick != switches) {
+        w->switches_at_tick = switches;
+        return;
+    }
+    ++w->preemptions;
+    kernel_action yields{reinterpret_cast<uintptr_t>(&yield_in_handler), 0,
+                         reinterpret_cast<uintptr_t>(&waist_restorer), 0};
+    siginfo_t none{};
+    none.si_signo = set_ids_signal;
+    push_signal_frame(t, m, yields, none, t->signals.blocked, UINTPTR_MAX);
+}
+
+} // namespace corun::waist
