@@ -99,7 +99,7 @@ waist_bins  := $(if $(capstone),$(B)/tests/waist/libnative_waist.so $(B)/tests/w
 # ---- Targets -------------------------------------------------------------------------------------
 
 .DEFAULT_GOAL := all
-.PHONY: all tests test-programs test test-i386 test-servers test-cpython perf-servers test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
+.PHONY: all tests test-programs test test-i386 test-servers test-cpython perf-servers soak-servers test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
         help list-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -256,6 +256,11 @@ test-servers:                                  ## Debian's servers under corun, 
 	@tests/support/test_deps g++ libcapstone-dev $(servers)
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(server_programs)
 	@BUILD_DIR=$(B) tests/servers/servers_test.sh $(SERVERS)
+
+soak-servers:                                  ## three of them while clients stall, reset and vanish (SOAK_MINUTES=20)
+	@tests/support/test_deps g++ libcapstone-dev microsocks nbdkit
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(server_programs)
+	@BUILD_DIR=$(B) /usr/bin/python3 -B tests/servers/soak.py
 
 perf-servers:                                  ## the same natively and under corun, interleaved (ROUNDS=3)
 	@tests/support/test_deps g++ libcapstone-dev $(servers)

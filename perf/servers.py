@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's servers with native threads against the same under corun, interleaved.
 
-    make perf-servers [SERVERS="microsocks nbdkit"] [ROUNDS=3] [SECONDS=5]
+    make perf-servers [SERVERS="microsocks nbdkit"] [ROUNDS=3] [LOAD_SECONDS=5]
 
 The server runs on core 0, the load on core 1. Each round starts each server twice, natively and
 under corun, first one, then the other; the table has the medians. Memory is what came with the
@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from head import CORUN, LOAD, Server, command, file_of, free_port, scratch, shutil, skip, write
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = os.environ.get("SECONDS", "5")
+SECONDS = os.environ.get("LOAD_SECONDS", "5")
 os.environ.pop("LD_PRELOAD", None)
 
 

@@ -14,7 +14,7 @@ load_prog: first idle (the processor time of 2 s), then 100 of them active for 5
 descriptors of before). A server that is not installed is skipped by name.
 
 From the environment: BUILD_DIR; CORUN, the command in front of the server; HOLD, how many
-connections; SECONDS of load.
+connections; LOAD_SECONDS.
 """
 import contextlib
 import os
@@ -33,7 +33,7 @@ BUILD = os.path.abspath(os.environ.get("BUILD_DIR", "build/x86_64"))
 CORUN = shlex.split(os.environ.get("CORUN", f"{BUILD}/corun"))
 LOAD = f"{BUILD}/tests/servers/load_prog"
 HOLD = int(os.environ.get("HOLD", "1000"))
-SECONDS = os.environ.get("SECONDS", "5")
+SECONDS = os.environ.get("LOAD_SECONDS", "5")
 TICK = os.sysconf("SC_CLK_TCK")
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 

@@ -12,7 +12,7 @@ export BUILD_DIR=${BUILD_DIR:-build/x86_64} PYTHONDONTWRITEBYTECODE=1
 status=0 found=''
 for script in tests/servers/*.py; do
     name=$(basename "$script" .py)
-    [[ " head web cpython " != *" $name "* ]] || continue
+    [[ " head web cpython soak " != *" $name "* ]] || continue
     [ $# = 0 ] || [[ " $* " == *" $name "* ]] || continue
     found=1
     timeout 150 /usr/bin/python3 "$script"
