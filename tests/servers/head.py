@@ -14,7 +14,7 @@ load_prog: first idle (the processor time of 2 s), then 100 of them active for 5
 descriptors of before). A server that is not installed is skipped by name.
 
 From the environment: BUILD_DIR; CORUN, the command in front of the server; HOLD, how many
-connections; LOAD_SECONDS.
+connections; LOAD_SECONDS, how long they are busy.
 """
 import contextlib
 import os
