@@ -2,6 +2,7 @@
 // A system call of the program that is ours: entry.S has saved the registers and calls waist_call on
 // the thread's own stack and FS base.
 #include "co_hook/calls/dispatch.h"
+#include "co_hook/calls/futex.h"
 #include "co_hook/waist/loaded.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
@@ -162,6 +163,8 @@ word call_outside(frame *f, thread *t, long nr) {
 word call_of_thread(thread *self, frame *f, long nr) {
     arguments arg(f);
     word result;
+    if (nr == SYS_futex) // most calls of many programs, and short ones
+        return calls::futex(arg.a, true, true);
     if (is_clone(nr))
         return makes_thread(nr, arg.a) ? clone_thread(self, f, arg.a)
                                        : clone_process(self, f, arg.a);

@@ -7,6 +7,9 @@
 #include "co_ctx/asm.h"
 #include "co_hook/waist/frame.h"
 
+// Trap, direction, alignment check.
+#define OTHER_FLAGS 0x40500
+
 // clang-format off
         .macro  pop_registers
         leaq    8(%rsp), %rsp           // frame.vectors
@@ -23,8 +26,22 @@
         .cfi_adjust_cfa_offset -8
         popq    %rbx
         .cfi_adjust_cfa_offset -8
-        popfq
+        // popfq takes as long as ten pushes. Of these flags a program changes the arithmetic ones.
+        popq    %rax
         .cfi_adjust_cfa_offset -8
+        testl   $OTHER_FLAGS, %eax
+        jz      .Larithmetic\@
+        pushq   %rax
+        popfq
+        jmp     .Lflags_set\@
+.Larithmetic\@:
+        movl    %eax, %ecx
+        shrl    $11, %ecx
+        andl    $1, %ecx
+        addb    $0x7f, %cl              // overflow
+        movb    %al, %ah
+        sahf
+.Lflags_set\@:
         popq    %r10
         .cfi_adjust_cfa_offset -8
         popq    %r9
@@ -51,6 +68,7 @@
         .hidden waist_vector_mask
         .hidden waist_vector_bytes
         .hidden waist_vectors_compact
+        .hidden waist_vectors_by_hand
         .hidden waist_thread
         .hidden waist_has_fsgsbase
 
@@ -90,6 +108,68 @@ COCTX_TEXT
         movzbl  (%r11,%rcx), %ecx
         .endm
 
+// The vector registers that are in use (eax, as XGETBV has it), below rsp, which is a multiple of 64. A
+// fifth of what XSAVE and XRSTOR take, and of the room.
+        .macro  store_vectors
+        testb   $WAIST_WIDE, %al
+        jnz     .Lwide\@
+        subq    $WAIST_NARROW_BYTES, %rsp
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        movaps  %xmm\n, \n * 16(%rsp)
+        .endr
+        jmp     .Lupper\@
+.Lwide\@:
+        subq    $WAIST_WIDE_BYTES, %rsp
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        vmovdqa64 %zmm\n, \n * 64(%rsp)
+        .endr
+.Lupper\@:
+        testb   $WAIST_UPPER, %al
+        jz      .Lstored\@
+        subq    $WAIST_UPPER_BYTES, %rsp
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7
+        kmovq   %k\n, \n * 8(%rsp)
+        .endr
+        .irp    n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+        vmovdqa64 %zmm\n, (\n - 15) * 64(%rsp)
+        .endr
+.Lstored\@:
+        .endm
+
+// rcx: where rsp was after that. What was not in use is zero.
+        .macro  load_vectors
+        vzeroupper
+        testb   $WAIST_UPPER, %al
+        jz      .Lno_upper\@
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7
+        kmovq   \n * 8(%rcx), %k\n
+        .endr
+        .irp    n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+        vmovdqa64 (\n - 15) * 64(%rcx), %zmm\n
+        .endr
+        leaq    WAIST_UPPER_BYTES(%rcx), %rcx
+        jmp     .Llower\@
+.Lno_upper\@:
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7
+        kxorq   %k\n, %k\n, %k\n
+        .endr
+        .irp    n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+        vpxorq  %xmm\n, %xmm\n, %xmm\n
+        .endr
+.Llower\@:
+        testb   $WAIST_WIDE, %al
+        jnz     .Lwide\@
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        movaps  \n * 16(%rcx), %xmm\n
+        .endr
+        jmp     .Lloaded\@
+.Lwide\@:
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        vmovdqa64 \n * 64(%rcx), %zmm\n
+        .endr
+.Lloaded\@:
+        .endm
+
 // What the slots call: waist_entry, or waist_entry_plain where nothing is in vector registers.
         .hidden waist_entry
 COCTX_FUNCTION_BEGIN(waist_entry)
@@ -120,8 +200,19 @@ waist_entry_passed:                     // up to here: code of the program, to i
 
 2:      leaq    -WAIST_SIGRETURN(%rcx), %rcx
         jrcxz   5b
-        push_registers 1
-        subq    waist_vector_bytes(%rip), %rsp
+        push_registers WAIST_VECTORS_XSAVED
+        cmpb    $0, waist_vectors_by_hand(%rip)
+        je      3f
+        movl    $1, %ecx
+        xgetbv                          // eax: what is not as at the program's begin
+        testb   $WAIST_X87, %al
+        jnz     3f
+        movl    $WAIST_VECTORS_STORED, WAIST_FRAME_VECTORS(%rbx)
+        movl    %eax, WAIST_FRAME_VECTORS_IN_USE(%rbx)
+        andq    $-64, %rsp
+        store_vectors
+        jmp     4f
+3:      subq    waist_vector_bytes(%rip), %rsp
         andq    $-64, %rsp
         xorl    %eax, %eax
         movq    %rax, 512(%rsp)         // the XSAVE header, of which XSAVE writes a part
@@ -153,9 +244,14 @@ waist_returning:                        // rax: the FS base to go on with, or 0
         cmpb    $0, waist_has_fsgsbase(%rip)
         je      6f
         wrfsbase %rax
-7:      cmpb    $0, WAIST_FRAME_VECTORS(%rbx)
-        je      9f
-        movl    waist_vector_mask(%rip), %eax
+7:      cmpb    $WAIST_VECTORS_XSAVED, WAIST_FRAME_VECTORS(%rbx)
+        jb      9f
+        je      8f
+        movq    %rsp, %rcx
+        movl    WAIST_FRAME_VECTORS_IN_USE(%rbx), %eax
+        load_vectors
+        jmp     9f
+8:      movl    waist_vector_mask(%rip), %eax
         movl    waist_vector_mask+4(%rip), %edx
         xrstor64 (%rsp)
 9:      movq    %rbx, %rsp
@@ -178,6 +274,15 @@ waist_again:                            // rbx and rdi: the frame, rsi: the thre
         call    waist_call_late
         jmp     waist_returning
 COCTX_FUNCTION_END(waist_entry)
+
+// void waist_load_vectors(const void *stored, uint64_t in_use): as store_vectors has left them.
+        .hidden waist_load_vectors
+COCTX_FUNCTION_BEGIN(waist_load_vectors)
+        movq    %rdi, %rcx
+        movl    %esi, %eax
+        load_vectors
+        ret
+COCTX_FUNCTION_END(waist_load_vectors)
 
 // void waist_leave(frame *, fs): goes on where the frame says, with that FS base. A new thread's way
 // into the program, on its own stack. As above: interrupted, it is sent to waist_leave_late.

@@ -7,8 +7,8 @@
 //     frame.slot     where the slot goes on; above it the red zone, then the thread's own stack
 //     frame.rax      the system call's number, and then its result
 //     ...            the other registers. rcx and r11 are not kept: the kernel keeps neither
-//     frame.vectors  <- frame. 1: the vector state lies below, an XSAVE area, 64-aligned, as large as the
-//                    processor's; 0: there is none to keep (sites.h: plain)
+//     frame.vectors  <- frame. The vector state lies below, at a multiple of 64: an XSAVE area, or the
+//                    registers as store_vectors has left them; or there is none to keep (sites.h: plain)
 #ifndef CORUN_CO_HOOK_WAIST_FRAME_H
 #define CORUN_CO_HOOK_WAIST_FRAME_H
 
@@ -31,6 +31,19 @@
 #define WAIST_FRAME_RAX 112
 #define WAIST_FRAME_SLOT 120
 #define WAIST_FRAME_BYTES 128
+
+/* frame.vectors, below which they lie: not at all, an XSAVE area, or stored by hand, with the components
+   that were in use. */
+#define WAIST_VECTORS_NONE 0
+#define WAIST_VECTORS_XSAVED 1
+#define WAIST_VECTORS_STORED 2
+#define WAIST_FRAME_VECTORS_IN_USE 4
+#define WAIST_X87 0x01
+#define WAIST_WIDE 0x44  /* more of registers 0 to 15 than xmm */
+#define WAIST_UPPER 0xA0 /* registers 16 to 31, and masks */
+#define WAIST_NARROW_BYTES 256
+#define WAIST_WIDE_BYTES 1024
+#define WAIST_UPPER_BYTES 1088
 
 /* Kinds of numbers in waist_table. */
 #define WAIST_PASSES 0
@@ -59,6 +72,8 @@ struct frame {
     uint64_t vectors, r15, r14, r13, r12, rbp, rbx, flags, r10, r9, r8, rdi, rsi, rdx, rax;
     uint64_t slot;
 
+    unsigned vectors_kept() const { return static_cast<unsigned>(vectors); }
+    unsigned vectors_in_use() const { return static_cast<unsigned>(vectors >> 32); }
     // The thread's own stack pointer, at its system call.
     uintptr_t sp() const { return reinterpret_cast<uintptr_t>(this + 1) + WAIST_RED_ZONE; }
 };

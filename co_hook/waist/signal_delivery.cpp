@@ -50,8 +50,12 @@ bool is_program(uintptr_t pc) {
 }
 
 const char *vectors_below(const frame *f) {
-    return reinterpret_cast<const char *>((reinterpret_cast<uintptr_t>(f) - waist_vector_bytes) &
-                                          ~uintptr_t{63});
+    size_t bytes = waist_vector_bytes;
+    if (f->vectors_kept() == WAIST_VECTORS_STORED)
+        bytes = (f->vectors_in_use() & WAIST_WIDE ? WAIST_WIDE_BYTES : WAIST_NARROW_BYTES) +
+                (f->vectors_in_use() & WAIST_UPPER ? WAIST_UPPER_BYTES : 0);
+    auto high = reinterpret_cast<uintptr_t>(f);
+    return reinterpret_cast<const char *>((high - bytes) & ~uintptr_t{63});
 }
 
 // The next one that has a handler, begun: masks are the handler's, *mask is what its frame is to bring

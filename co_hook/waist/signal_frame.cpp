@@ -58,6 +58,24 @@ void reset_vectors(char *vectors) {
     memcpy(vectors + header_at, &present, sizeof present);
 }
 
+// One piece: between the two no instruction may use a vector register.
+void load_and_save(const char *stored, unsigned in_use, char *room) {
+    register unsigned low __asm__("r8") = static_cast<unsigned>(features);
+    register auto high __asm__("r9") = static_cast<unsigned>(features >> 32);
+    register char *to __asm__("r10") = room;
+    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\t"
+                     "call waist_load_vectors\n\t"
+                     "leaq 128(%%rsp), %%rsp\n\t"
+                     "movl %[low], %%eax\n\t"
+                     "movl %[high], %%edx\n\t"
+                     "xsave64 (%[to])"
+                     : "+D"(stored), "+S"(in_use)
+                     : [low] "r"(low), [high] "r"(high), [to] "r"(to)
+                     : "memory", "cc", "rax", "rcx", "rdx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
+                       "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+                       "xmm14", "xmm15");
+}
+
 uintptr_t align_down(uintptr_t at, uintptr_t to) { return at & ~(to - 1); }
 
 } // namespace
@@ -105,7 +123,9 @@ void machine_of_call(machine *m, const frame *f, char *room, const char *saved) 
     auto low = static_cast<unsigned>(features), high = static_cast<unsigned>(features >> 32);
     auto kept_low = static_cast<unsigned>(waist_vector_mask),
          kept_high = static_cast<unsigned>(waist_vector_mask >> 32);
-    if (saved)
+    if (saved && f->vectors_kept() == WAIST_VECTORS_STORED)
+        load_and_save(saved, f->vectors_in_use(), room);
+    else if (saved)
         __asm__ volatile("xrstor64 (%[saved])\n\t"
                          "movl %[low], %%eax\n\t"
                          "movl %[high], %%edx\n\t"

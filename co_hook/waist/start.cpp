@@ -21,6 +21,7 @@ extern "C" {
 uint64_t waist_vector_mask;
 size_t waist_vector_bytes;
 bool waist_vectors_compact;
+bool waist_vectors_by_hand;
 }
 #pragma GCC visibility pop
 
@@ -41,6 +42,12 @@ const char *learn_vector_state() {
     waist_vector_mask = (uint64_t{high} << 32 | low) & x87_to_avx512;
     __cpuid_count(0xD, 1, a, b, c, d);
     waist_vectors_compact = (a & xsavec) != 0;
+    constexpr unsigned xgetbv_of_use = 1U << 2, avx512_f = 1U << 16, avx512_bw = 1U << 30;
+    unsigned of_use = a & xgetbv_of_use;
+    __cpuid_count(7, 0, a, b, c, d);
+    constexpr uint64_t all_of_avx512 = 0xE6;
+    waist_vectors_by_hand = of_use && (b & avx512_f) && (b & avx512_bw) &&
+                            (waist_vector_mask & all_of_avx512) == all_of_avx512;
     waist_vector_bytes = 512 + 64;
     for (unsigned i = 2; i < 63; ++i) {
         if (!(waist_vector_mask >> i & 1))
