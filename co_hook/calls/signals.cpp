@@ -9,6 +9,7 @@
 #include "co_routine/loop/inbox.h"
 
 #include <cerrno>
+#include <new>
 #include <sys/signalfd.h>
 
 namespace corun::calls {
@@ -16,51 +17,73 @@ namespace {
 
 any_handler handlers[most_signals + 1]; // atomic
 
-// What handlers tell those that wait for one, on this thread.
+// What handlers tell those that wait for one, on this thread. Made when somebody waits: thread-local
+// storage is part of every thread's stack, and under door 2 of each of the program's.
 struct handler_watch {
     uint32_t ran[most_signals + 1] = {};
     list_node waiters;   // a ring of wait_links; nothing yet: nullptr
     bool busy = false;   // the list is being changed: a handler may not follow it
     bool missed = false; // and one would have
 };
-constinit thread_local handler_watch watch __attribute__((tls_model("initial-exec")));
+struct watch_of_env {
+    co_env *env; // in whose slab it lies
+    handler_watch *at;
+};
+constinit thread_local watch_of_env made __attribute__((tls_model("initial-exec"))) = {};
 
-uint64_t handlers_ran(uint64_t held_back) {
+handler_watch *watch_or_null() { return made.env && made.env == env_or_null() ? made.at : nullptr; }
+
+handler_watch *watch_for(co_env *env) {
+    if (handler_watch *there = watch_or_null())
+        return there;
+    void *block = env->slab.allocate(sizeof(handler_watch));
+    if (!block)
+        return nullptr;
+    made.at = new (block) handler_watch;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); // a handler finds all of it, or nothing
+    made.env = env;
+    return made.at;
+}
+
+uint64_t handlers_ran(const handler_watch *w, uint64_t held_back) {
     uint64_t n = 0;
     for (int s = 1; s <= most_signals; ++s)
         if (!(held_back >> (s - 1) & 1))
-            n += __atomic_load_n(&watch.ran[s], __ATOMIC_RELAXED);
+            n += __atomic_load_n(&w->ran[s], __ATOMIC_RELAXED);
     return n;
 }
 
 // In the handler. The inbox may be posted to from anywhere, whatever was interrupted.
-void tell_waiters() {
-    if (__atomic_load_n(&watch.busy, __ATOMIC_RELAXED)) {
-        watch.missed = true;
+void tell_waiters(handler_watch *w) {
+    if (__atomic_load_n(&w->busy, __ATOMIC_RELAXED)) {
+        w->missed = true;
         return;
     }
-    const list_node *ring = &watch.waiters;
+    const list_node *ring = &w->waiters;
     for (list_node *n = ring->next; n && n != ring; n = n->next)
         inbox_post(CO_CONTAINER(n, coroutine, wait_link), pending_unpark);
 }
 
-template <class F> void change_waiters(F f) {
-    __atomic_store_n(&watch.busy, true, __ATOMIC_RELAXED);
+template <class F> void change_waiters(handler_watch *w, F f) {
+    __atomic_store_n(&w->busy, true, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (!watch.waiters.next)
-        watch.waiters.next = watch.waiters.prev = &watch.waiters;
+    if (!w->waiters.next)
+        w->waiters.next = w->waiters.prev = &w->waiters;
     f();
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    __atomic_store_n(&watch.busy, false, __ATOMIC_RELAXED);
+    __atomic_store_n(&w->busy, false, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (watch.missed) {
-        watch.missed = false;
-        tell_waiters();
+    if (w->missed) {
+        w->missed = false;
+        tell_waiters(w);
     }
 }
 
 void leave_waiters(coroutine *co) {
-    change_waiters([co] {
+    handler_watch *w = watch_or_null();
+    if (!w)
+        return;
+    change_waiters(w, [co] {
         if (co->wait_link.linked())
             co->wait_link.unlink();
     });
@@ -80,12 +103,15 @@ sys::word open_signalfd(const uint64_t *set) {
 
 template <class F> void begin_handler(int signal, const void *frame, F call) {
     handler_mark mark(frame);
+    handler_watch *w = watch_or_null();
     if (signal >= 1 && signal <= most_signals) {
-        __atomic_store_n(&watch.ran[signal], watch.ran[signal] + 1, __ATOMIC_RELAXED);
+        if (w)
+            __atomic_store_n(&w->ran[signal], w->ran[signal] + 1, __ATOMIC_RELAXED);
         if (any_handler f = __atomic_load_n(&handlers[signal], __ATOMIC_ACQUIRE))
             call(f);
     }
-    tell_waiters();
+    if (w)
+        tell_waiters(w);
 }
 
 } // namespace
@@ -109,23 +135,24 @@ word sigtimedwait(const void *set, siginfo_t *info, int64_t timeout_ns) {
 
 word wait_for_handler(const void *mask) {
     co_env *env = current_env();
-    if (!env)
+    handler_watch *w = env ? watch_for(env) : nullptr;
+    if (!w)
         return -ENOMEM;
     coroutine *co = env->running;
     uint64_t held_back = 0, blocked = 0;
     if (mask)
         __builtin_memcpy(&held_back, mask, sizeof held_back);
-    uint64_t before = handlers_ran(held_back);
+    uint64_t before = handlers_ran(w, held_back);
     for (;;) {
         if (mask) {
             word r = sys::ppoll(nullptr, 0, &sys::at_once, &held_back);
             if (r != 0)
                 return r;
         }
-        change_waiters([co] { list_head::insert_before(&watch.waiters, &co->wait_link); });
+        change_waiters(w, [w, co] { list_head::insert_before(&w->waiters, &co->wait_link); });
         int e = 0;
         // One that ran until here was counted; one that comes later finds us in the list.
-        if (handlers_ran(held_back) == before) {
+        if (handlers_ran(w, held_back) == before) {
             sys::call(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &blocked, sys::sigset_bytes);
             uint64_t let_in = mask ? blocked & ~held_back : 0;
             sys::word fd = let_in ? open_signalfd(&let_in) : -1;
@@ -138,7 +165,7 @@ word wait_for_handler(const void *mask) {
             }
         }
         leave_waiters(co);
-        if (handlers_ran(held_back) != before)
+        if (handlers_ran(w, held_back) != before)
             return -EINTR;
         if (e != 0 && e != -ETIMEDOUT)
             return e;

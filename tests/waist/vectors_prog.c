@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that keep something in every vector register, mask, and flag across system calls of their own,
 // in which others run: the kernel keeps all of it. By vectors_test.sh.
-#define _GNU_SOURCE
 #include <immintrin.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -73,6 +72,7 @@ static long call(enum width w, const struct state *in, struct state *out, long n
 static enum width widest;
 static int ends[2];
 static long wrong;
+static int with_x87;
 
 static void check(const struct state *in, const struct state *out, enum width w, const char *what) {
     static const unsigned bytes[] = {16, 32, 64};
@@ -99,9 +99,9 @@ static void *work(void *argument) {
         for (unsigned i = 0; i < 8; ++i)
             in.mask[i] = (uint64_t)rand_r(&seed) << 32 | (unsigned)rand_r(&seed);
         in.flags = 0x202 | ((unsigned)rand_r(&seed) & 0x8D5);
-        long double kept = (long double)rand_r(&seed) / 7, twice = kept * 2;
-        if (round % 3 == 0) // the x87 unit in use, and not
-            __asm__ volatile("fninit");
+        int kept = rand_r(&seed);
+        if (with_x87) // in use from here on, in this kernel thread
+            __asm__ volatile("fildl %0" : : "m"(kept));
         char byte = 'x';
         switch (rand_r(&seed) % 4) {
         case 0:
@@ -124,7 +124,10 @@ static void *work(void *argument) {
             call(w, &in, &out, SYS_getppid, 0, 0, 0, 0);
             check(&in, &out, w, "getppid");
         }
-        if (kept + kept != twice)
+        int found = kept;
+        if (with_x87)
+            __asm__ volatile("fistpl %0" : "=m"(found));
+        if (kept != found)
             __atomic_fetch_add(&wrong, 1, __ATOMIC_RELAXED);
     }
     return NULL;
@@ -137,10 +140,12 @@ int main(void) {
     if (pipe(ends))
         return 1;
     pthread_t t[8];
-    for (uintptr_t i = 0; i < 8; ++i)
-        pthread_create(&t[i], NULL, work, (void *)(i + 1));
-    for (int i = 0; i < 8; ++i)
-        pthread_join(t[i], NULL);
+    for (with_x87 = 0; with_x87 <= 1; ++with_x87) {
+        for (uintptr_t i = 0; i < 8; ++i)
+            pthread_create(&t[i], NULL, work, (void *)(i + 1));
+        for (int i = 0; i < 8; ++i)
+            pthread_join(t[i], NULL);
+    }
     printf("%ld calls changed a register\n", wrong);
     return wrong != 0;
 }
