@@ -136,6 +136,14 @@ $(B)/obj/%.o: %.c Makefile
 	$(call say,CC )
 	$(Q)$(CC) $(COMMON) $(WARNINGS) $(CFLAGS) -c $< -o $@
 
+# The names of system calls: CORUN_CALL(read) and so on, from this architecture's header.
+$(B)/calls.inc: Makefile
+	$(call say,GEN,$@)
+	$(Q)echo '#include <sys/syscall.h>' | $(CC) $(ARCHFLAGS) -E -dM - | \
+	    sed -n 's/^#define __NR_\([a-z_0-9]*\) [0-9].*/CORUN_CALL(\1)/p' | LC_ALL=C sort >$@
+$(B)/obj/co_routine/debug/call_name.o: $(B)/calls.inc
+$(B)/obj/co_routine/debug/call_name.o $(B)/tidy/co_routine/debug/call_name.ok: CXXFLAGS += -DCORUN_CALLS='"$(abspath $(B))/calls.inc"'
+
 # q, not r: two rooms may have a file of the same name, and r keeps the last one only.
 $(B)/libcorun.a: $(call to_obj,$(lib_src))
 	$(call say,AR ,$@)

@@ -6,6 +6,7 @@
 #include "co_hook/waist/loaded.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
+#include "co_hook/waist/stats.h"
 #include "co_hook/waist/worker.h"
 
 #include <cerrno>
@@ -98,6 +99,9 @@ bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
     case SYS_close:
         note_closing(static_cast<int>(a[0]));
         return false;
+    case SYS_exit_group:
+        stats_at_end();
+        return false;
     case SYS_exit:
         exit_thread(self, static_cast<int>(a[0]));
     case SYS_gettid:
@@ -145,13 +149,23 @@ word call_outside(frame *f, thread *t, long nr) {
         note_closing(static_cast<int>(arg.a[0]));
     if (of_program && nr == SYS_mmap)
         return mmap(arg.a);
-    if (!is_clone(nr))
-        return native(nr, arg.a);
+    if (of_program && nr == SYS_exit_group)
+        stats_at_end();
+    if (!is_clone(nr)) {
+        word result = native(nr, arg.a);
+        if (of_program && nr == SYS_rt_sigaction && result == 0)
+            stats_after_sigaction(arg.a);
+        return result;
+    }
     if (of_program && makes_thread(nr, arg.a)) {
         enter_runtime(t);
         word r = activate(t->home);
-        if (r == 0)
+        if (r == 0) {
+            t->at_call = f;
+            call_begins(t, nr);
             r = clone_thread(t, f, arg.a);
+            call_ends(t);
+        }
         leave_runtime(t);
         return r;
     }
@@ -187,13 +201,15 @@ extern "C" __attribute__((visibility("hidden"))) uintptr_t waist_call(frame *f, 
     }
     enter_runtime(t);
     t->at_call = f;
-    t->call_nr = nr;
+    call_begins(t, nr);
     word result;
     do {
         signals_before_call();
         result = call_of_thread(t, f, nr);
     } while (CO_UNLIKELY(signals_to_see(t)) && !signals_after_call(t, f, nr, &result));
     f->rax = static_cast<uint64_t>(result);
-    t->call_nr = -1;
+    if (CO_UNLIKELY(nr == SYS_rt_sigaction) && result == 0)
+        stats_after_sigaction(arguments(f).a);
+    call_ends(t);
     return t->fs;
 }

@@ -56,6 +56,7 @@ void note_closing(int fd) {
     name_of(fd, name);
     patch_summary summary{};
     patch_image_at(header, name, &summary, report);
+    patched_so_far.add(summary);
     if (summary.unseen == 0)
         return;
     constexpr char what[] =

@@ -56,6 +56,12 @@ void claim_first_numbers() {
     waist_table[SYS_rt_sigreturn] = WAIST_SIGRETURN; // wants its own stack pointer
 }
 
+void claim_numbers_of_stats(bool at_end) {
+    waist_table[SYS_rt_sigaction] = WAIST_IS_OURS;
+    if (at_end)
+        waist_table[SYS_exit_group] = WAIST_IS_OURS;
+}
+
 void claim_all_numbers() {
     claim(of_threads);
     claim(of_calls);

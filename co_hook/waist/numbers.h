@@ -9,5 +9,6 @@ namespace corun::waist {
 
 void claim_first_numbers(); // for a process of one thread: what makes a second one
 void claim_all_numbers();
+void claim_numbers_of_stats(bool at_end); // of one thread too: actions of signals, and the end
 
 } // namespace corun::waist

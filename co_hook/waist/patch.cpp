@@ -333,6 +333,8 @@ int note_loaded(dl_phdr_info *info, size_t, void *data) {
 
 } // namespace
 
+patch_summary patched_so_far;
+
 int patch_loaded_objects(patch_summary *summary, const char **failed_step, bool report) {
     *summary = {};
     patcher p(summary);

@@ -20,7 +20,17 @@ struct patch_summary {
     unsigned patched;
     unsigned native; // sites - patched
     unsigned unseen; // of them, those whose calls have to be caught in another way (must_be_seen)
+
+    void add(const patch_summary &more) {
+        objects += more.objects;
+        sites += more.sites;
+        patched += more.patched;
+        native += more.native;
+        unseen += more.unseen;
+    }
 };
+
+extern patch_summary patched_so_far __attribute__((visibility("hidden"))); // for who keeps one
 
 // All loaded objects but our own and the vdso. 0, or -errno and the step that failed. report: lists
 // to fd 2, for each object, how many sites it has and which ones stay native and why.

@@ -2,6 +2,7 @@
 #include "co_hook/waist/preempt.h"
 
 #include "co_hook/waist/signal_queue.h"
+#include "co_hook/waist/stats.h"
 
 #include "co_routine/core/switch.h"
 
@@ -27,6 +28,7 @@ void yield_in_handler(int, siginfo_t *, void *context) {
     co_env *env = t->home->env;
     env->make_ready(t->co);
     yield_to_caller(env);
+    turn_begins(t);
     leave_runtime(t);
     waist_sigreturn(static_cast<machine *>(context), t);
 }

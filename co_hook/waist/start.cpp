@@ -7,6 +7,7 @@
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/stacks.h"
+#include "co_hook/waist/stats.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/check.h"
@@ -86,7 +87,7 @@ const char *prepare(const options &asked) {
     if (asked.stack_bytes && set_default_stack(asked.stack_bytes) != 0)
         return "this libc has no default size for the stacks of threads (--stack)";
     claim_first_numbers();
-    patch_summary summary{};
+    patch_summary &summary = patched_so_far;
     const char *failed = nullptr;
     int e = patch_loaded_objects(&summary, &failed, asked.list_sites);
     if (e == 0 && summary.unseen > 0)
@@ -104,6 +105,8 @@ __attribute__((constructor)) void start(int, char **, char **environment) {
         unsigned n = format_line(line, sizeof line, "corun: running natively: %s\n", failed);
         sys::write(2, line, n);
         tls_thread = nullptr; // what is patched passes through, and threads are the kernel's
+    } else {
+        prepare_stats(asked);
     }
     if (!asked.inherit)
         clean_environment(environment);

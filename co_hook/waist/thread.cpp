@@ -5,6 +5,7 @@
 #include "co_hook/calls/futex_owner.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
+#include "co_hook/waist/stats.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/at_fork.h"
@@ -23,6 +24,7 @@ namespace {
 // What both forms of clone say.
 struct clone_request {
     uint64_t flags;
+    uintptr_t stack_low; // 0: not known
     uintptr_t stack_top; // 0: the caller's stack
     int *parent_tid, *child_tid;
     uintptr_t tls;
@@ -31,15 +33,18 @@ struct clone_request {
 clone_request request_of(long nr, const word (&a)[6]) {
     if (nr == SYS_clone3) {
         const auto *args = reinterpret_cast<const clone_args *>(a[0]);
-        return {args->flags, static_cast<uintptr_t>(args->stack + args->stack_size),
-                reinterpret_cast<int *>(args->parent_tid), reinterpret_cast<int *>(args->child_tid),
+        return {args->flags,
+                static_cast<uintptr_t>(args->stack),
+                static_cast<uintptr_t>(args->stack + args->stack_size),
+                reinterpret_cast<int *>(args->parent_tid),
+                reinterpret_cast<int *>(args->child_tid),
                 static_cast<uintptr_t>(args->tls)};
     }
     if (nr == SYS_clone)
-        return {static_cast<uint64_t>(a[0]), static_cast<uintptr_t>(a[1]),
-                reinterpret_cast<int *>(a[2]), reinterpret_cast<int *>(a[3]),
-                static_cast<uintptr_t>(a[4])};
-    return {nr == SYS_vfork ? uint64_t{CLONE_VM | CLONE_VFORK} : 0, 0, nullptr, nullptr, 0};
+        return {static_cast<uint64_t>(a[0]),   0,
+                static_cast<uintptr_t>(a[1]),  reinterpret_cast<int *>(a[2]),
+                reinterpret_cast<int *>(a[3]), static_cast<uintptr_t>(a[4])};
+    return {nr == SYS_vfork ? uint64_t{CLONE_VM | CLONE_VFORK} : 0, 0, 0, nullptr, nullptr, 0};
 }
 
 // Where the child of a clone goes on: as its parent, with 0, on its own stack.
@@ -53,6 +58,7 @@ frame *frame_for_child(const frame *f, uintptr_t stack_top) {
 
 void *thread_main(void *argument) {
     auto *t = static_cast<thread *>(argument);
+    turn_begins(t);
     waist_leave(t->at_call, t->fs);
 }
 
@@ -140,6 +146,8 @@ word clone_thread(thread *self, frame *f, const word (&a)[6]) {
         return -EAGAIN;
     }
     t->fs = r.tls;
+    t->stack_low = r.stack_low;
+    t->stack_high = r.stack_low ? r.stack_top : 0;
     t->at_call = child;
     t->signals.blocked = self->signals.blocked;
     t->clear_child_tid = r.flags & CLONE_CHILD_CLEARTID ? r.child_tid : nullptr;
@@ -149,6 +157,7 @@ word clone_thread(thread *self, frame *f, const word (&a)[6]) {
         *r.child_tid = t->tid;
     enlist_thread(t);
     thread_begins(t);
+    count_new_thread(w);
     count_as_started(w->env, t->co);
     w->env->make_ready(t->co);
     return t->tid;
@@ -174,15 +183,24 @@ word clone_outside(thread *self, frame *f, const word (&a)[6]) {
     }
     if (r.flags & CLONE_VM) // a child of vfork that makes another one: with memory of its own
         return sys::call6(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
-    return sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    word pid = sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    if (pid == 0 && self) {
+        self->tid = self->home->pid = static_cast<int>(sys::gettid());
+        stats_after_fork_in_child(self->home);
+    }
+    return pid;
 }
 
 void exit_thread(thread *self, int status) {
     worker *w = self->home;
     calls::give_up_owned(self->tid, self->robust_list);
-    self->link.unlink();
-    if (--w->live == 0)
+    if (w->live == 1) {
+        stats_at_end();
         sys::call(SYS_exit_group, status);
+    }
+    count_end_of_thread(self);
+    self->link.unlink();
+    --w->live;
     thread_ends(self);
     self->end_task.run = finish_exit;
     loop_post(w->env, &self->end_task);

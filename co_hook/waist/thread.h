@@ -11,6 +11,7 @@
 //    helpers and in the worker's own.
 #pragma once
 
+#include "co_hook/waist/counts.h"
 #include "co_hook/waist/frame.h"
 #include "co_hook/waist/signal_state.h"
 #include "co_routine/core/env.h"
@@ -35,8 +36,9 @@ struct thread {
     uintptr_t stack_low = 0, stack_high = 0; // as far as is known
     frame *at_call = nullptr;                // of the call it is in
     long call_nr = -1;                       // -1: in none
-    list_node link;                          // in worker::threads
-    loop_task end_task{};                    // run when its stack is left
+    thread_counts counts;
+    list_node link;       // in worker::threads
+    loop_task end_task{}; // run when its stack is left
     thread_signals signals{};
 };
 

@@ -2,15 +2,20 @@
 #include "co_hook/waist/worker.h"
 
 #include "co_hook/calls/futex.h"
+#include "co_hook/waist/code_names.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/preempt.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
+#include "co_hook/waist/stats.h"
 
 #include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
 #include "co_routine/base/sparse_array.h"
+#include "co_routine/debug/blocked.h"
+#include "co_routine/debug/blocked_place.h"
+#include "co_routine/debug/unwinder.h"
 
 #include <cerrno>
 #include <cstring>
@@ -126,6 +131,17 @@ const calls::futex_threads threads_of_futexes{
     is_in_stack,
 };
 
+void begin_debugging(worker *w) {
+    constexpr unsigned of_corun_stacks = CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW | CO_DEBUG_HOOKS;
+    if (debug_flags() & of_corun_stacks)
+        warn(
+            "CORUN_DEBUG: stacks, overflow and hooks say nothing here: the stacks are libc's, with "
+            "its guards, and no function is replaced");
+    code_info = info_of_code;
+    places_by_stack = true;
+    prepare_watch(w->env);
+}
+
 } // namespace
 
 const char *prepare_worker(worker *w) {
@@ -136,7 +152,7 @@ const char *prepare_worker(worker *w) {
     thread *self = &w->main;
     self->home = w;
     self->fs = fs_base();
-    self->tid = static_cast<int>(sys::gettid());
+    self->tid = w->pid = static_cast<int>(sys::gettid());
     tls_thread_offset = reinterpret_cast<char *>(&tls_thread) - reinterpret_cast<char *>(self->fs);
     tls_thread = self;
     fork_handlers_are_mine();
@@ -161,14 +177,18 @@ int activate(worker *w) {
     w->env->running = co;
     enlist_thread(self);
     w->pid = static_cast<int>(sys::getpid());
+    hide_stats_signals();
     if (int e = begin_signals(w))
         return e;
+    show_stats_signals();
     if (int e = begin_preemption(w))
         return e;
     w->active = true;
     sys::call(SYS_get_robust_list, 0, &self->robust_list, &self->robust_list_bytes);
     calls::all_threads_are_coroutines = &threads_of_futexes;
     claim_all_numbers();
+    begin_stats(w);
+    begin_debugging(w);
     return 0;
 }
 
@@ -233,6 +253,7 @@ void after_fork_in_child(worker *w, thread *self) {
     self->tid = static_cast<int>(sys::gettid());
     w->pid = self->tid;
     w->live = 1;
+    stats_after_fork_in_child(w);
     if (w->active) {
         signals_after_fork_in_child(self);
         begin_preemption(w);

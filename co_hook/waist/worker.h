@@ -19,6 +19,7 @@ struct worker {
     int pid = 0;
     uint64_t switches_at_tick = 0, preemptions = 0; // preempt.h
     bool active = false;                            // there was a second thread: calls are ours
+    worker_counts counts;
 };
 extern worker the_worker __attribute__((visibility("hidden")));
 

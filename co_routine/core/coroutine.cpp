@@ -221,9 +221,10 @@ coroutine *create_elsewhere(co_env *env, char *low, char *high, pfn_co_routine_t
 unsigned describe(char *out, unsigned size, const coroutine *co) {
     if (co->has(flag_root))
         return format_line(out, size, "the thread's own stack");
+    const char *what = co->has(flag_elsewhere) ? "thread" : "coroutine"; // a thread of the program
     if (co->extra && co->extra->name[0])
-        return format_line(out, size, "coroutine '%s' (#%u)", co->extra->name, co->id);
-    return format_line(out, size, "coroutine #%u", co->id);
+        return format_line(out, size, "%s '%s' (#%u)", what, co->extra->name, co->id);
+    return format_line(out, size, "%s #%u", what, co->id);
 }
 
 void free_coroutine(coroutine *co) {

@@ -9,11 +9,11 @@
 #include "co_routine/debug/dump.h"
 #include "co_routine/loop/fork_generation.h"
 #include "co_routine/loop/loop.h"
+#include "co_routine/loop/offload_helpers.h"
 
 #include <cstring>
 #include <initializer_list>
 #include <new>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -42,7 +42,6 @@ turn_watch *watches;
 unsigned watches_lock;
 bool watcher_runs;           // under watches_lock
 uint32_t watcher_generation; // atomic: a forked child has no watcher, and one thread
-constexpr size_t watcher_stack_bytes = 128 * 1024;
 
 int64_t limit_ns() { return int64_t{blocked_limit_ms()} * ns_per_ms; }
 long to_ms(int64_t ns) { return static_cast<long>(ns / ns_per_ms); }
@@ -142,20 +141,14 @@ void *watcher_main(void *) {
 }
 
 bool create_watcher() {
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, watcher_stack_bytes);
     // The program's signals go to the program's threads; 32 and 33 are glibc's own.
     uint64_t mask = ~uint64_t{0}, former = 0;
     for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, 32, 33})
         mask &= ~(uint64_t{1} << (s - 1));
     sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &former, sys::sigset_bytes);
-    pthread_t thread;
-    int error = pthread_create(&thread, &attributes, watcher_main, nullptr);
+    bool created = start_helper_thread(watcher_main, nullptr);
     sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &former, nullptr, sys::sigset_bytes);
-    pthread_attr_destroy(&attributes);
-    return error == 0;
+    return created;
 }
 
 // On the thread's own stack, in the loop: where a thread may be made.

@@ -28,15 +28,30 @@ struct {
     unsigned asked; // atomic: 1 while an answer is wanted, 2 when it is there
     int count;
     void *pcs[most_frames];
+    uintptr_t sp; // with places_by_stack
 } answer;
 
-void on_ask(int, siginfo_t *info, void *) {
+#if defined(__x86_64__)
+constexpr int pc_register = REG_RIP, sp_register = REG_RSP;
+#else
+constexpr int pc_register = REG_EIP, sp_register = REG_ESP;
+#endif
+
+void on_ask(int, siginfo_t *info, void *context) {
     if (info->si_code != SI_QUEUE || info->si_value.sival_ptr != &answer)
         return;
-    co_env *env = env_or_null();
+    co_env *env = places_by_stack ? nullptr : env_or_null();
     unsigned asked = 1;
-    if (!env || __atomic_load_n(&answer.asked, __ATOMIC_ACQUIRE) != asked)
+    if (!(env || places_by_stack) || __atomic_load_n(&answer.asked, __ATOMIC_ACQUIRE) != asked)
         return;
+    if (places_by_stack) { // errno's thread-local storage is anybody's
+        const greg_t *registers = static_cast<ucontext_t *>(context)->uc_mcontext.gregs;
+        answer.pcs[0] = reinterpret_cast<void *>(registers[pc_register]);
+        answer.sp = static_cast<uintptr_t>(registers[sp_register]);
+        answer.count = 1;
+        __atomic_store_n(&answer.asked, 2U, __ATOMIC_RELEASE);
+        return;
+    }
     int saved = errno;
     answer.count = co_backtrace(env->running, answer.pcs, most_frames);
     __atomic_store_n(&answer.asked, 2U, __ATOMIC_RELEASE);
@@ -107,7 +122,7 @@ void find_return_addresses(uintptr_t sp, blocked_place *out) {
         for (size_t i = 0; i < n && out->count < most_frames; ++i) {
             Dl_info info;
             if (words[i] < piece || !follows_a_call(words[i]) ||
-                !dladdr(reinterpret_cast<void *>(words[i]), &info))
+                !code_info(reinterpret_cast<void *>(words[i]), &info))
                 continue;
             out->frames[out->count++] = reinterpret_cast<void *>(words[i]);
         }
@@ -155,6 +170,8 @@ bool next_number(const char **at, uintptr_t *out) {
 
 } // namespace
 
+bool places_by_stack;
+
 void prepare_places() {
     struct sigaction now {};
     if (sigaction(ask_signal, nullptr, &now) != 0 || (now.sa_flags & SA_SIGINFO) ||
@@ -174,6 +191,8 @@ blocked_place place_of_thread(int tid) {
     if (text[0] == 'r') {
         place.how = blocked_place::computing;
         ask(tid, &place);
+        if (places_by_stack && place.count > 0)
+            find_return_addresses(answer.sp, &place);
         return place;
     }
     uintptr_t number[9];

@@ -15,6 +15,10 @@ struct blocked_place {
     void *frames[16] = {};
 };
 
+// Set by co_hook/waist: a thread that computes says where it is, and its callers are sought on its
+// stack, as with one in a system call; there is no unwinder that may run in its handler.
+extern bool places_by_stack __attribute__((visibility("hidden")));
+
 void prepare_places(); // once; not in a signal handler
 blocked_place place_of_thread(int tid);
 unsigned describe_place(const blocked_place &place, char *out, unsigned size);

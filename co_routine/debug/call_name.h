@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of the system calls that a thread may be found in: those that may wait, or take long.
+// The names of the system calls, as <sys/syscall.h> had them when this was built.
 #pragma once
 
 namespace corun {
 
-// Its name, or nullptr: it is none of these.
-const char *call_name(long number);
+const char *call_name(long number); // "read"; nullptr: it has none
 
 } // namespace corun

@@ -263,12 +263,14 @@ int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, in
     return n > 0 ? n : walk_frame_pointers(context, request, pcs, max);
 }
 
+int (*code_info)(const void *pc, Dl_info *info) = dladdr;
+
 unsigned format_frame(char *out, unsigned size, int number, void *pc, bool exact_pc) {
     // A call that never returns may be its function's last instruction: the return address then
     // belongs to the next one.
     char *inside = static_cast<char *>(pc) - (exact_pc ? 0 : 1);
     Dl_info info;
-    if (!dladdr(inside, &info) || !info.dli_fname)
+    if (!code_info(inside, &info) || !info.dli_fname)
         return format_line(out, size, "#%d %p", number, pc);
     size_t in_file =
         static_cast<size_t>(static_cast<char *>(pc) - static_cast<char *>(info.dli_fbase));

@@ -17,6 +17,7 @@
 
 #include "co_routine/core/env.h"
 
+#include <dlfcn.h>
 #include <ucontext.h>
 
 namespace corun {
@@ -45,6 +46,10 @@ int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, in
 // it crashed within a few thousand walks), while libgcc's _Unwind_Backtrace, which can only start where
 // it is called, does not. 0: not here, or not found; use walk_frames.
 int walk_own_frames(void *first_pc, void **pcs, int max);
+
+// dladdr, unless co_hook/waist puts its own here: where threads are coroutines, one that is parked may
+// hold the dynamic linker's lock.
+extern int (*code_info)(const void *pc, Dl_info *info) __attribute__((visibility("hidden")));
 
 // "#2 0x55d0c0de walk+0x1e (/usr/bin/prog+0x11e0)"; returns the length.
 unsigned format_frame(char *out, unsigned size, int number, void *pc, bool exact_pc);

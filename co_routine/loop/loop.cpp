@@ -220,6 +220,8 @@ void drop_timer(coroutine *co) { co->env->event_loop->timers.remove(co); }
 
 } // namespace
 
+void (*on_offload)(coroutine *co);
+
 loop *loop_of(co_env *env, int *error) {
     loop *former = env->event_loop; // without descriptors: a forked child's
     if (CO_LIKELY(former && __atomic_load_n(&former->epoll_fd, __ATOMIC_RELAXED) >= 0))

@@ -89,6 +89,14 @@ void loop_turn(co_env *env, int64_t wake_by_ns);
 void watch_switch(co_env *env, const coroutine *co);
 void watch_turn_end(co_env *env);
 
+// For who counts by call (co_hook/waist): co gives one to a helper or to io_uring.
+extern void (*on_offload)(coroutine *co) __attribute__((visibility("hidden")));
+inline void count_offload(co_env *env) {
+    ++env->event_loop->counts.offloads;
+    if (CO_UNLIKELY(on_offload != nullptr))
+        on_offload(env->running);
+}
+
 // Starts a coroutine that never ran: counts it as live.
 inline void count_as_started(co_env *env, coroutine *co) {
     if (!co->has(flag_started)) {

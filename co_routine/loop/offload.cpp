@@ -58,7 +58,7 @@ int wait_until_done(co_env *env, offload_job *job, const wait_kind &kind, int64_
     if (kind.subject_is_fd)
         subject.fd = static_cast<intptr_t>(job->args[0]);
     bool watched = kind.subject_is_fd && job->how == offload_own && job->args[0] >= 0;
-    ++env->event_loop->counts.offloads;
+    count_offload(env);
     submit_job(env, job);
     while (!job_is_done(env, job)) {
         int error = watched ? fd_watch(static_cast<int>(job->args[0])) : 0;

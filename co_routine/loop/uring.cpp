@@ -228,7 +228,7 @@ int64_t perform(co_env *env, uring *u, uring_record *record, const uring_request
         return -ENOSYS; // not now: the other way will tell why
     u->in_flight.push_back(&record->link);
     ++u->count;
-    ++env->event_loop->counts.offloads;
+    count_offload(env);
     take_completions(env, u);
 
     wait_subject subject{.object = record};

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/waist/code_names.h"
+
+#include "co_hook/waist/image.h"
+#include "co_hook/waist/patch.h"
+
+#include "co_routine/base/check.h"
+
+#include <link.h>
+
+#pragma weak _dl_find_object // glibc 2.35
+
+namespace corun::waist {
+namespace {
+
+// The last symbol before an address may be another function's.
+bool is_in_function(const image &img, uintptr_t pc, uintptr_t symbol) {
+    code_range function;
+    return !unwind_range(img, pc, &function) || symbol >= function.start;
+}
+
+} // namespace
+
+int info_of_code(const void *at, Dl_info *info) {
+    auto pc = reinterpret_cast<uintptr_t>(at);
+    if (is_slot(pc))
+        pc = site_of_slot(pc) - 1;
+    dl_find_object found;
+    if (!_dl_find_object || _dl_find_object(reinterpret_cast<void *>(pc), &found) != 0)
+        return 0;
+    *info = {};
+    const char *name = found.dlfo_link_map ? found.dlfo_link_map->l_name : nullptr;
+    info->dli_fname = name && *name ? name : "the program";
+    info->dli_fbase = found.dlfo_map_start;
+    image img;
+    if (image_from_memory(&img, info->dli_fname, found.dlfo_map_start) != 0)
+        return 1;
+    uintptr_t distance = 0;
+    const char *symbol = symbol_name(img, pc, &distance);
+    if (symbol && is_in_function(img, pc, pc - distance)) {
+        info->dli_sname = symbol;
+        info->dli_saddr = reinterpret_cast<void *>(pc - distance);
+    }
+    return 1;
+}
+
+unsigned format_code(char *out, unsigned size, uintptr_t pc) {
+    uintptr_t shown = is_slot(pc) ? site_of_slot(pc) : pc;
+    Dl_info info;
+    if (!info_of_code(reinterpret_cast<const void *>(shown), &info))
+        return format_line(out, size, "%p", reinterpret_cast<void *>(shown));
+    size_t in_file = shown - reinterpret_cast<uintptr_t>(info.dli_fbase);
+    if (!info.dli_sname)
+        return format_line(out, size, "%s+0x%zx", info.dli_fname, in_file);
+    return format_line(out, size, "%s+0x%zx (%s+0x%zx)", info.dli_sname,
+                       shown - reinterpret_cast<uintptr_t>(info.dli_saddr), info.dli_fname,
+                       in_file);
+}
+
+} // namespace corun::waist

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/waist/stats.h"
+
+#include "co_hook/waist/numbers.h"
+#include "co_hook/waist/patch.h"
+#include "co_hook/waist/stats_memory.h"
+#include "co_hook/waist/stats_table.h"
+
+#include "co_routine/base/check.h"
+#include "co_routine/base/clock.h"
+#include "co_routine/loop/offload.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <initializer_list>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <ucontext.h>
+
+// What the kernel returns to from our handler: no slot stands before it.
+__asm__(".text\n"
+        "        .type   corun_stats_restorer, @function\n"
+        "corun_stats_restorer:\n"
+        "        mov     $15, %eax\n"
+        "        syscall\n"
+        "        hlt\n"
+        "        .size   corun_stats_restorer, . - corun_stats_restorer\n");
+extern "C" void corun_stats_restorer();
+
+namespace corun::waist {
+namespace {
+
+struct kernel_sigaction {
+    uintptr_t handler;
+    unsigned long flags;
+    uintptr_t restorer;
+    uint64_t mask;
+};
+
+constexpr int last_words[] = {SIGTERM, SIGINT, SIGHUP}; // end a process that leaves them alone
+
+struct {
+    bool at_end = false;
+    int signal = 0;
+    const char *path = nullptr; // of the file; "": stderr
+    int fd = 2;
+    dev_t device = 0;
+    ino_t inode = 0;
+    bool is_child = false; // of a fork
+    uint64_t began_cycles = 0;
+    int64_t began_ns = 0;
+    size_t rss_before_kb = 0;
+    uint64_t stacks_measured = 0, deepest_ended = 0;
+    unsigned writing = 0; // atomic
+    uint64_t arrived = 0; // atomic: signals to be answered by the loop
+    loop_source source{}; // rings for them; fd 0: there is none
+} stats;
+char path_of_file[sizeof options::stats_file];
+
+uint64_t bit_of(int s) { return uint64_t{1} << (s - 1); }
+
+bool is_answered(int s) {
+    if (s == stats.signal)
+        return true;
+    for (int last : last_words)
+        if (s == last)
+            return stats.at_end;
+    return false;
+}
+
+// ---- The file
+
+bool note_file(sys::word fd) {
+    struct stat s {};
+    if (sys::failed(fd) || sys::failed(sys::call(SYS_fstat, fd, &s)))
+        return false;
+    stats.fd = static_cast<int>(fd);
+    stats.device = s.st_dev;
+    stats.inode = s.st_ino;
+    return true;
+}
+
+sys::word open_file() {
+    constexpr int lowest = 100; // out of the way of numbers that programs count on
+    sys::word fd = sys::call(SYS_openat, AT_FDCWD, stats.path,
+                             O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+    if (sys::failed(fd))
+        return fd;
+    sys::word high = sys::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, lowest);
+    if (sys::failed(high))
+        return fd;
+    sys::close(static_cast<int>(fd));
+    return high;
+}
+
+[[noreturn]] void refuse_file(int error) {
+    char line[sizeof path_of_file + 64];
+    unsigned n = format_line(line, sizeof line, "corun: --stats=%s: %s\n", stats.path,
+                             strerrordesc_np(error));
+    sys::write(2, line, n);
+    constexpr int cannot_run = 125; // as the launcher says it
+    for (;;)
+        sys::call(SYS_exit_group, cannot_run);
+}
+
+// A daemon closes every number that it does not know.
+int file_now() {
+    if (!*stats.path)
+        return 2;
+    struct stat s {};
+    if (!sys::failed(sys::call(SYS_fstat, stats.fd, &s)) && s.st_dev == stats.device &&
+        s.st_ino == stats.inode)
+        return stats.fd;
+    return note_file(open_file()) ? stats.fd : -1;
+}
+
+// ---- Writing
+
+const thread *whose_turn(worker *w) {
+    if (!w->active)
+        return &w->main;
+    const coroutine *co = w->env->running;
+    return co == &w->env->root ? nullptr : static_cast<const thread *>(co->arg);
+}
+
+void write_now(const char *occasion, uintptr_t pc) {
+    unsigned nobody = 0;
+    if (!__atomic_compare_exchange_n(&stats.writing, &nobody, 1U, false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED))
+        return; // a signal came while a table is written
+    worker *w = &the_worker;
+    table_request r;
+    r.fd = file_now();
+    r.occasion = occasion;
+    r.self = whose_turn(w);
+    r.pc = pc;
+    uint64_t now_cycles = cycles();
+    if (r.self && r.self->counts.turn_began && pc)
+        r.turn_cycles = now_cycles - r.self->counts.turn_began;
+    int64_t now = now_ns();
+    r.since_ns = stats.began_ns;
+    if (now > stats.began_ns)
+        r.cycles_per_ns = static_cast<double>(now_cycles - stats.began_cycles) /
+                          static_cast<double>(now - stats.began_ns);
+    r.rss_before_kb = stats.rss_before_kb;
+    r.stacks_measured = stats.stacks_measured;
+    r.deepest_ended = stats.deepest_ended;
+    if (r.fd >= 0)
+        write_table(w, r);
+    __atomic_store_n(&stats.writing, 0U, __ATOMIC_RELEASE);
+}
+
+// ---- Signals
+
+word kernel_action(int s, const kernel_sigaction *now, kernel_sigaction *former) {
+    return sys::call(SYS_rt_sigaction, s, now, former, sys::sigset_bytes);
+}
+
+// As the kernel would have, for a signal at its default that ends the process.
+void die(int s) {
+    kernel_sigaction none{};
+    kernel_action(s, &none, nullptr);
+    sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), s);
+    uint64_t open = bit_of(s);
+    constexpr int unblock = 1;
+    sys::call(SYS_rt_sigprocmask, unblock, &open, nullptr, sys::sigset_bytes);
+}
+
+void answer(int s, uintptr_t pc) {
+    char occasion[32];
+    format_line(occasion, sizeof occasion, "signal %d", s);
+    if (s == stats.signal || stats.at_end)
+        if (s == stats.signal || !stats.is_child || the_worker.counts.threads_created > 0)
+            write_now(occasion, pc);
+    if (s != stats.signal)
+        die(s);
+}
+
+void answer_all(co_env *, loop_source *source, uint32_t) {
+    uint64_t count;
+    sys::read(source->fd, &count, sizeof count);
+    uint64_t some = __atomic_exchange_n(&stats.arrived, 0, __ATOMIC_ACQ_REL);
+    for (int s = 1; s <= 64; ++s)
+        if (some & bit_of(s))
+            answer(s, 0);
+}
+
+// Interrupted was: code of a thread of the program, and all of the runtime is at rest; or the runtime,
+// whose loop answers.
+void on_stats_signal(int s, siginfo_t *, void *context) {
+    worker *w = &the_worker;
+    if (static_cast<int>(sys::getpid()) != w->pid) // a child of vfork, on our memory
+        return;
+    uintptr_t fs = fs_base();
+    const thread *t = whose_turn(w);
+    const greg_t *registers = static_cast<const ucontext_t *>(context)->uc_mcontext.gregs;
+    auto pc = static_cast<uintptr_t>(registers[REG_RIP]);
+    if (t && fs == t->fs) {
+        // waist_entry, which was called by a slot, passes a call on.
+        uintptr_t slot = *reinterpret_cast<const uintptr_t *>(registers[REG_RSP]);
+        pc = is_slot(slot) ? slot : pc;
+        if (w->active)
+            set_fs_base(w->fs);
+        answer(s, pc);
+        set_fs_base(fs);
+        return;
+    }
+    __atomic_or_fetch(&stats.arrived, bit_of(s), __ATOMIC_ACQ_REL);
+    uint64_t one = 1;
+    if (stats.source.fd > 0)
+        sys::write(stats.source.fd, &one, sizeof one);
+}
+
+void show(int s) {
+    constexpr unsigned long restorer = 0x04000000;
+    kernel_sigaction now{};
+    if (sys::failed(kernel_action(s, nullptr, &now)) || now.handler != 0)
+        return;
+    kernel_sigaction ours{reinterpret_cast<uintptr_t>(&on_stats_signal),
+                          SA_SIGINFO | SA_ONSTACK | SA_RESTART | restorer,
+                          reinterpret_cast<uintptr_t>(&corun_stats_restorer), ~uint64_t{0}};
+    kernel_action(s, &ours, nullptr);
+}
+
+void hide(int s) {
+    kernel_sigaction now{}, none{};
+    if (!sys::failed(kernel_action(s, nullptr, &now)) &&
+        now.handler == reinterpret_cast<uintptr_t>(&on_stats_signal))
+        kernel_action(s, &none, nullptr);
+}
+
+template <class F> void each_signal(F f) {
+    if (stats.signal)
+        f(stats.signal);
+    if (stats.at_end)
+        for (int s : last_words)
+            if (s != stats.signal)
+                f(s);
+}
+
+// ---- Times
+
+void note_stretch(thread *t, uint64_t now, bool in_call) {
+    stretch &longest = t->home->counts.longest;
+    uint64_t so_far = now - t->counts.turn_began;
+    if (CO_LIKELY(so_far <= longest.cycles || t->counts.turn_began == 0))
+        return;
+    longest = {so_far, t->tid, t->call_nr, in_call, t->at_call->slot};
+}
+
+void make_source(worker *w) {
+    if (stats.source.fd > 0)
+        sys::close(stats.source.fd); // the parent's
+    stats.source = {};
+    sys::word fd = sys::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (sys::failed(fd))
+        return;
+    stats.source = {nullptr, static_cast<int>(fd), answer_all};
+    if (loop_add_source(w->env, &stats.source) != 0) {
+        sys::close(stats.source.fd);
+        stats.source = {};
+    }
+}
+
+void begin_counting() {
+    stats.began_cycles = cycles();
+    stats.began_ns = now_ns();
+}
+
+} // namespace
+
+// ---- Counting
+
+void time_call(thread *t) {
+    t->counts.call_began = cycles();
+    note_stretch(t, t->counts.call_began, false);
+}
+
+void time_call_ended(thread *t, bool had_turn) {
+    uint64_t now = cycles();
+    if (!had_turn) {
+        t->counts.turn_began = now;
+        return;
+    }
+    if (t->call_nr < 0)
+        return;
+    uint64_t lasted = now - t->counts.call_began, turn = now - t->counts.turn_began;
+    call_counts &c = t->home->counts.of(t->call_nr);
+    if (lasted > c.longest_cycles)
+        c.longest_cycles = lasted;
+    note_stretch(t, now, lasted > turn / 2);
+}
+
+void count_new_thread(worker *w) {
+    ++w->counts.threads_created;
+    if (w->live > w->counts.most_threads)
+        w->counts.most_threads = w->live;
+}
+
+void count_end_of_thread(thread *t) {
+    ++t->home->counts.threads_ended;
+    // Looking at a stack costs some microseconds: at the first ones, then at one in 64.
+    constexpr uint64_t all_of_the_first = 64, one_in = 64;
+    uint64_t n = t->home->counts.threads_ended;
+    if (!t->home->counts.timed || t->stack_low == 0 || (n > all_of_the_first && n % one_in != 0))
+        return;
+    size_t used = stack_used(t->stack_low, t->stack_high);
+    ++stats.stacks_measured;
+    if (used > stats.deepest_ended)
+        stats.deepest_ended = used;
+}
+
+// ---- What others call
+
+void prepare_stats(const options &asked) {
+    stats.at_end = asked.stats;
+    stats.signal = asked.stats_signal;
+    if (!stats.at_end && !stats.signal)
+        return;
+    memcpy(path_of_file, asked.stats_file, sizeof path_of_file);
+    stats.path = path_of_file;
+    sys::word fd = *stats.path ? open_file() : 2;
+    if (*stats.path && !note_file(fd))
+        refuse_file(static_cast<int>(-fd));
+    begin_counting();
+    the_worker.counts.timed = true;
+    on_offload = [](coroutine *co) {
+        auto *t = static_cast<thread *>(co->arg);
+        if (t && co->has(flag_elsewhere))
+            ++t->home->counts.of(t->call_nr).helped;
+    };
+    claim_numbers_of_stats(stats.at_end);
+    show_stats_signals();
+}
+
+void begin_stats(worker *w) {
+    if (!w->counts.timed)
+        return;
+    stats.rss_before_kb = memory_now().resident;
+    w->main.counts.turn_began = cycles();
+    make_source(w);
+    uint64_t one = 1;
+    if (__atomic_load_n(&stats.arrived, __ATOMIC_ACQUIRE) != 0 && stats.source.fd > 0)
+        sys::write(stats.source.fd, &one, sizeof one);
+}
+
+void stats_after_fork_in_child(worker *w) {
+    bool timed = w->counts.timed;
+    w->counts = {};
+    w->counts.timed = timed;
+    if (!timed)
+        return;
+    stats.is_child = true;
+    stats.stacks_measured = stats.deepest_ended = stats.arrived = 0;
+    stats.writing = 0;
+    begin_counting();
+    if (w->active)
+        begin_stats(w);
+}
+
+void stats_at_end() {
+    if (stats.at_end && (!stats.is_child || the_worker.counts.threads_created > 0))
+        write_now("the end", 0);
+}
+
+void stats_after_sigaction(const word (&a)[6]) {
+    auto s = static_cast<int>(a[0]);
+    if (!the_worker.counts.timed || !is_answered(s))
+        return;
+    auto *former = reinterpret_cast<kernel_sigaction *>(a[2]);
+    if (former && former->handler == reinterpret_cast<uintptr_t>(&on_stats_signal))
+        *former = {};
+    show(s);
+}
+
+void hide_stats_signals() { each_signal(hide); }
+
+void show_stats_signals() { each_signal(show); }
+
+} // namespace corun::waist
