@@ -206,8 +206,8 @@ waist_entry_passed:                     // up to here: code of the program, to i
         movl    $1, %ecx
         xgetbv                          // eax: what is not as at the program's begin
         testb   $WAIST_X87, %al
-        jnz     3f
-        movl    $WAIST_VECTORS_STORED, WAIST_FRAME_VECTORS(%rbx)
+        jnz     10f
+11:     movl    $WAIST_VECTORS_STORED, WAIST_FRAME_VECTORS(%rbx)
         movl    %eax, WAIST_FRAME_VECTORS_IN_USE(%rbx)
         andq    $-64, %rsp
         store_vectors
@@ -268,6 +268,28 @@ waist_returning:                        // rax: the FS base to go on with, or 0
         .globl  waist_returned
         .hidden waist_returned
 waist_returned:
+// Every return from a signal handler leaves the x87 unit in use, mostly with nothing in it: then it is
+// as at the program's begin again, and stays so for the next calls.
+10:     leaq    -64(%rsp), %rsp
+        fnstenv (%rsp)                  // masks exceptions; those that are not masked by it come back
+        cmpw    $0x37F, (%rsp)
+        jne     12f
+        cmpw    $0, 4(%rsp)             // status
+        jne     12f
+        cmpw    $-1, 8(%rsp)            // tags: all empty
+        jne     12f
+        movl    $WAIST_X87, %eax
+        xorl    %edx, %edx
+        xrstor64 waist_initial_x87(%rip)
+        leaq    64(%rsp), %rsp
+        movl    $1, %ecx
+        xgetbv
+        testb   $WAIST_X87, %al
+        jnz     3b
+        jmp     11b
+12:     fldcw   (%rsp)
+        leaq    64(%rsp), %rsp
+        jmp     3b
         .globl  waist_again
         .hidden waist_again
 waist_again:                            // rbx and rdi: the frame, rsi: the thread
@@ -420,6 +442,10 @@ COCTX_FUNCTION_BEGIN(waist_vfork)
         movq    WAIST_FRAME_RDX(%rcx), %rdx
         notrack jmp *WAIST_FRAME_SLOT(%rcx)
 COCTX_FUNCTION_END(waist_vfork)
+        .bss
+        .p2align 6
+waist_initial_x87:                      // an XSAVE area with nothing in it
+        .zero   576
 // clang-format on
 
 COCTX_FILE_END
