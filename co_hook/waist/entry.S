@@ -7,8 +7,7 @@
 #include "co_ctx/asm.h"
 #include "co_hook/waist/frame.h"
 
-// Trap, direction, alignment check.
-#define OTHER_FLAGS 0x40500
+#define OTHER_FLAGS 0x40500 /* trap, direction, alignment check */
 
 // clang-format off
         .macro  pop_registers
@@ -136,8 +135,7 @@ COCTX_TEXT
 .Lstored\@:
         .endm
 
-// rcx: where rsp was after that. What was not in use is zero.
-        .macro  load_vectors
+        .macro  load_vectors            // rcx: where rsp was then. What was not in use is zero
         vzeroupper
         testb   $WAIST_UPPER, %al
         jz      .Lno_upper\@
