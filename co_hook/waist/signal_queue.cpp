@@ -242,7 +242,8 @@ bool record_signal(const siginfo_t &info, int interrupted_tid) {
     return !full;
 }
 
-void forget_recorded() {
+void forget_after_fork() {
+    timers.clear(); // which are the parent's
     ring_begin = ring_end;
     signals_arrived = false;
     kernel_holds_back = false;

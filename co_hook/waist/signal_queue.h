@@ -29,7 +29,7 @@ void count_thread(const thread *t, bool begins);
 // ---- Pending
 // Recorded by on_signal. False: no more room after this one, the rest must stay in the kernel.
 bool record_signal(const siginfo_t &info, int interrupted_tid);
-void forget_recorded();
+void forget_after_fork();
 void give_out_signals();
 // To this thread alone. 0, or -EAGAIN: there are too many.
 int send_to(thread *t, const siginfo_t &info);

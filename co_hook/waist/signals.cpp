@@ -279,7 +279,7 @@ void signals_before_fork() { block_in_kernel(all_signals); }
 void signals_after_fork_in_parent() { block_in_kernel(kernel_mask()); }
 
 void signals_after_fork_in_child(thread *self) {
-    forget_recorded();
+    forget_after_fork();
     drop_pending(self, 0);
     take_interruption(self);
     begin_dispatcher(self->home);
