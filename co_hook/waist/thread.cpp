@@ -217,16 +217,13 @@ extern "C" __attribute__((visibility("hidden"), noreturn)) void waist_vfork_over
     auto *t = reinterpret_cast<thread *>(save);
     static_assert(offsetof(thread, vfork) == 0);
     save->borrowed = 0;
-    if (!t->home->active) {
-        frame *f = reinterpret_cast<frame *>(save->sp) - 1;
-        *f = save->registers;
-        f->rax = static_cast<uint64_t>(pid);
-        waist_leave(f, t->fs);
-    }
-    enter_runtime(t);
     frame *f = reinterpret_cast<frame *>(save->sp) - 1;
     *f = save->registers;
     f->rax = static_cast<uint64_t>(pid);
+    f->vectors = 0; // the child's stack lay there
+    if (!t->home->active)
+        waist_leave(f, t->fs);
+    enter_runtime(t);
     signals_after_vfork();
     waist_leave_late(f, t);
 }

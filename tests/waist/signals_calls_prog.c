@@ -163,9 +163,10 @@ static void end_connect(void) {
     }
 }
 static int locked;
+static char lock_file[64];
 static long in_flock(void) {
-    locked = open("/proc/self/exe", O_RDONLY);
-    int other = open("/proc/self/exe", O_RDONLY);
+    locked = open(lock_file, O_RDONLY | O_CREAT, 0600);
+    int other = open(lock_file, O_RDONLY);
     flock(locked, LOCK_EX);
     long r = flock(other, LOCK_EX);
     int error = errno;
@@ -367,6 +368,7 @@ int main(int argc, char **argv) {
     if (argc > 1) {
         queue = msgget(IPC_PRIVATE, 0600);
         sems = semget(IPC_PRIVATE, 1, 0600);
+        snprintf(lock_file, sizeof lock_file, "/tmp/corun-lock-%d", (int)getpid());
         snprintf(fifo, sizeof fifo, "/tmp/corun-signals-%d", (int)getpid());
         if (queue < 0 || sems < 0 || pipe(full_pipe) != 0 || mkfifo(fifo, 0600) != 0)
             return 1;
@@ -382,6 +384,7 @@ int main(int argc, char **argv) {
         msgctl(queue, IPC_RMID, NULL);
         semctl(sems, 0, IPC_RMID);
         unlink(fifo);
+        unlink(lock_file);
     }
     return status;
 }
