@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/signal_delivery.h"
 
+#include "co_hook/waist/idle_stacks.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/preempt.h"
+#include "co_hook/waist/service.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signal_restart.h"
 #include "co_hook/waist/signals.h"
 
 #include "co_routine/base/check.h"
-#include "co_routine/loop/inbox.h"
 #include "co_routine/loop/park.h"
 
 #include <alloca.h>
@@ -34,8 +35,7 @@ namespace {
 
 constexpr size_t stack_bytes = 64 * 1024;
 char *handler_stack;
-char *dispatcher_stack;
-coroutine *dispatcher;
+service dispatcher;
 char kick; // its address marks the signals by which sigreturn asks for one that is pending already
 
 bool between(uintptr_t pc, const void *low, const void *high) {
@@ -96,7 +96,7 @@ void *dispatch_forever(void *) {
 void post(const siginfo_t &info, const thread *t, machine *m) {
     if (!record_signal(info, t ? t->tid : 0))
         m->mask = all_signals & ~of_faults; // until there is room: the kernel keeps the rest
-    inbox_post(dispatcher, pending_unpark);
+    dispatcher.wake();
 }
 
 bool is_fault(const siginfo_t &info) {
@@ -185,6 +185,7 @@ void on_signal(int s, siginfo_t *info, void *context) {
         return;
     }
     if (is_tick(*info)) {
+        there_is_activity();
         if (t && fs == t->fs && is_program(pc)) {
             set_fs_base(w->fs);
             on_tick(w, t, m);
@@ -309,22 +310,7 @@ bool take_alternate_stack(worker *w) {
     return true;
 }
 
-bool begin_dispatcher(worker *w) {
-    constexpr size_t bytes = 16 * 1024;
-    if (!dispatcher_stack) {
-        sys::word r = sys::mmap_anonymous(bytes, PROT_READ | PROT_WRITE, 0);
-        if (sys::failed(r))
-            return false;
-        dispatcher_stack = reinterpret_cast<char *>(r);
-    }
-    dispatcher = create_elsewhere(w->env, dispatcher_stack, dispatcher_stack + bytes,
-                                  dispatch_forever, nullptr);
-    if (!dispatcher)
-        return false;
-    count_as_started(w->env, dispatcher);
-    w->env->make_ready(dispatcher);
-    return true;
-}
+bool begin_dispatcher(worker *w) { return dispatcher.start(w, dispatch_forever); }
 
 } // namespace corun::waist
 

@@ -37,8 +37,9 @@ struct thread {
     frame *at_call = nullptr;                // of the call it is in
     long call_nr = -1;                       // -1: in none
     thread_counts counts;
-    list_node link;       // in worker::threads
-    loop_task end_task{}; // run when its stack is left
+    uint64_t call_at_look = 0, trimmed_at = 0; // idle_stacks.cpp's
+    list_node link;                            // in worker::threads
+    loop_task end_task{};                      // run when its stack is left
     thread_signals signals{};
 };
 

@@ -3,6 +3,7 @@
 
 #include "co_hook/calls/futex.h"
 #include "co_hook/waist/code_names.h"
+#include "co_hook/waist/idle_stacks.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/preempt.h"
 #include "co_hook/waist/signal_frame.h"
@@ -183,6 +184,8 @@ int activate(worker *w) {
     show_stats_signals();
     if (int e = begin_preemption(w))
         return e;
+    if (!begin_trimming(w))
+        return -ENOMEM;
     w->active = true;
     sys::call(SYS_get_robust_list, 0, &self->robust_list, &self->robust_list_bytes);
     calls::all_threads_are_coroutines = &threads_of_futexes;
@@ -257,6 +260,7 @@ void after_fork_in_child(worker *w, thread *self) {
     if (w->active) {
         signals_after_fork_in_child(self);
         begin_preemption(w);
+        begin_trimming(w);
     }
 }
 

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// A coroutine of the runtime's own beside the program's threads, on a stack of its own.
+//
+//     service dispatcher;
+//     dispatcher.start(w, dispatch_forever);   // parks with nobody to unpark it but
+//     dispatcher.wake();                       // this: from anywhere, also from a signal handler
+#pragma once
+
+#include "co_hook/waist/worker.h"
+
+namespace corun::waist {
+
+class service {
+  public:
+    bool start(worker *w, pfn_co_routine_t main); // again in the child of a fork. False: no memory
+    void wake();
+
+  private:
+    char *stack_ = nullptr;
+    coroutine *co_ = nullptr;
+};
+
+} // namespace corun::waist
