@@ -26,8 +26,12 @@ void yield_in_handler(int, siginfo_t *, void *context) {
     thread *t = tls_thread;
     enter_runtime(t);
     co_env *env = t->home->env;
-    env->make_ready(t->co);
-    yield_to_caller(env);
+    // The second time behind those whose time or event came while it computed: the loop looks for
+    // them when this turn ends, and puts them behind what is ready already.
+    for (int turn = 0; turn < 2; ++turn) {
+        env->make_ready(t->co);
+        yield_to_caller(env);
+    }
     turn_begins(t);
     leave_runtime(t);
     waist_sigreturn(static_cast<machine *>(context), t);
