@@ -144,7 +144,7 @@ bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
 // A helper, the runtime itself, a child of vfork; or a process of one thread.
 word call_outside(frame *f, thread *t, long nr) {
     arguments arg(f);
-    bool of_program = t && !t->vfork.borrowed;
+    bool of_program = t && !t->home->vfork.borrowed;
     if (of_program && nr == SYS_close)
         note_closing(static_cast<int>(arg.a[0]));
     if (of_program && nr == SYS_mmap)
@@ -195,7 +195,7 @@ using namespace corun::waist;
 // The FS base that the program goes on with; 0: it has not changed.
 extern "C" __attribute__((visibility("hidden"))) uintptr_t waist_call(frame *f, thread *t) {
     auto nr = static_cast<long>(static_cast<int>(f->rax)); // as the kernel reads it
-    if (CO_UNLIKELY(!t || t->vfork.borrowed || !t->home->active)) {
+    if (CO_UNLIKELY(!t || t->home->vfork.borrowed || !t->home->active)) {
         f->rax = static_cast<uint64_t>(call_outside(f, t, nr));
         return 0;
     }

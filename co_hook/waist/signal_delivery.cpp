@@ -178,7 +178,8 @@ void on_signal(int s, siginfo_t *info, void *context) {
     coroutine *co = w->env->running;
     auto *t = co == &w->env->root ? nullptr : static_cast<thread *>(co->arg);
     uintptr_t fs = fs_base(), pc = m->at(REG_RIP);
-    if (t && t->vfork.borrowed && sys::getpid() != w->pid) { // the child of vfork, on our memory
+    if (t && t->home->vfork.borrowed &&
+        sys::getpid() != w->pid) { // the child of vfork, on our memory
         auto handler = reinterpret_cast<void (*)(int, siginfo_t *, void *)>(actions[s].handler);
         if (actions[s].has_handler())
             handler(s, info, context);
@@ -340,7 +341,7 @@ void waist_leave_late(frame *f, thread *t) {
 // mask that it brings back is the kernel thread's. What has become deliverable by it comes right after
 // it, for the kernel is asked to send it then.
 void waist_sigreturn(machine *m, thread *t) {
-    if (!t || t->vfork.borrowed || !t->home->active)
+    if (!t || t->home->vfork.borrowed || !t->home->active)
         return;
     block_in_kernel(all_signals);
     enter_runtime(t);

@@ -112,15 +112,15 @@ word borrow_memory(thread *self, frame *f, const clone_request &r, const word (&
     if (!(r.flags & CLONE_VFORK))
         return -ENOSYS; // a process that shares our memory and runs beside us: nobody could keep them apart
     signals_before_vfork(self);
-    self->vfork.borrowed = 1;
+    self->home->vfork.borrowed = 1;
     leave_runtime(self);
     if (!r.stack_top) {
-        self->vfork.registers = *f;
-        self->vfork.sp = reinterpret_cast<uintptr_t>(f + 1);
-        waist_vfork(&self->vfork);
+        self->home->vfork.registers = *f;
+        self->home->vfork.sp = reinterpret_cast<uintptr_t>(f + 1);
+        waist_vfork(&self->home->vfork);
     }
     word pid = clone_to(frame_for_child(f, r.stack_top), static_cast<long>(f->rax), a);
-    self->vfork.borrowed = 0;
+    self->home->vfork.borrowed = 0;
     enter_runtime(self);
     signals_after_vfork();
     return pid;
@@ -214,8 +214,7 @@ using namespace corun::waist;
 // The parent goes on, on the stack that its child has used.
 extern "C" __attribute__((visibility("hidden"), noreturn)) void waist_vfork_over(vfork_save *save,
                                                                                  word pid) {
-    auto *t = reinterpret_cast<thread *>(save);
-    static_assert(offsetof(thread, vfork) == 0);
+    thread *t = tls_thread;
     save->borrowed = 0;
     frame *f = reinterpret_cast<frame *>(save->sp) - 1;
     *f = save->registers;

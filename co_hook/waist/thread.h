@@ -24,8 +24,6 @@ using sys::word;
 struct worker;
 
 struct thread {
-    vfork_save vfork{}; // first: entry.S knows its offsets. vfork.borrowed: a child of vfork runs
-                        // on our memory, and every call is the kernel's own
     coroutine *co = nullptr; // nullptr: the process has one thread, and nothing is ours yet
     worker *home = nullptr;
     uintptr_t fs = 0;

@@ -14,6 +14,9 @@ struct worker {
     co_env *env = nullptr;
     uintptr_t fs = 0; // its TCB
     thread main;      // the thread that the process began with
+    // Of the thread that stands still for its child. borrowed: the child runs on our memory, and every
+    // call is the kernel's own.
+    vfork_save vfork{};
     list_head threads;
     unsigned live = 0;
     int pid = 0;
