@@ -133,7 +133,7 @@ verdict 'a libc older than ours' 'LD_LIBRARY_PATH=$scratch/old says 125 "no +it 
 
 # ---- --or-native
 verdict '--or-native runs it, and says so' 'says 0 "^corun: ./static: it is a static program.*; it is run without corun$" --or-native ./static'
-verdict '... with its environment untouched' 'alone/corun --or-native --stats --debug=hooks cat /proc/self/environ 2>/dev/null | tr "\0" "\n" >out; ! grep -qE "^(LD_PRELOAD|CORUN_)" out'
+verdict '... with its environment untouched' 'alone/corun --or-native --stats --debug=hooks cat /proc/self/environ 2>/dev/null | tr "\0" "\n" >out; ! grep -qE "^(LD_PRELOAD|CORUN_OPTIONS|CORUN_DEBUG)=" out'
 
 # ---- What lies on the process
 cat >under.c <<'C'
