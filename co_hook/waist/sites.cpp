@@ -55,6 +55,11 @@ bool looks_like_a_call(const image &img, uintptr_t address, int *number) {
            !__builtin_memcmp(behind + 3, check, sizeof check);
 }
 
+bool is_libc(const char *path) {
+    const char *slash = __builtin_strrchr(path, '/');
+    return __builtin_strcmp(slash ? slash + 1 : path, "libc.so.6") == 0;
+}
+
 class site_finder {
   public:
     explicit site_finder(const image &img) : image_(img), function_(img), neighbour_(img) {}
@@ -76,6 +81,7 @@ class site_finder {
         bool exported;
     };
     static void note_exported(uintptr_t start, void *data);
+    bool neighbours_keep_vectors(uintptr_t start);
 
     const image &image_;
     raw_vector<owner> owners_; // of each site
@@ -97,9 +103,39 @@ int site_finder::run(raw_vector<site> *out) {
             r = -ENOMEM;
     }
     each_function(image_, note_exported, this);
-    for (size_t i = 0; !r && i < owners_.size(); ++i)
-        (*out)[first + i].plain = owners_[i].exported;
+    bool libc = is_libc(image_.name);
+    for (size_t i = 0; !r && i < owners_.size(); ++i) {
+        const owner &o = owners_[i];
+        bool as_before = i > 0 && owners_[i - 1].from == o.from; // another site of its function
+        (*out)[first + i].plain =
+            as_before ? (*out)[first + i - 1].plain
+                      : o.exported || (libc && o.plain && !neighbours_keep_vectors(o.from));
+    }
     return r;
+}
+
+// A function of libc's own is called from its own translation unit, whose code lies around it, and from
+// others, which know as little of it as of an exported one.
+bool site_finder::neighbours_keep_vectors(uintptr_t start) {
+    constexpr uintptr_t reach = 64 * 1024; // no unit of libc's is as large
+    const image_segment *s = segment_of(image_, start, 1);
+    uintptr_t low = start - s->start > reach ? start - reach : s->start;
+    uintptr_t high = s->end - start > reach ? start + reach : s->end;
+    for (uintptr_t at = low; at + jump_bytes <= high; ++at) {
+        const uint8_t *b = bytes_at(at);
+        if (*b != 0xe8 && *b != 0xe9) // call, jmp
+            continue;
+        int32_t distance;
+        __builtin_memcpy(&distance, b + 1, sizeof distance);
+        if (at + jump_bytes + static_cast<uintptr_t>(static_cast<intptr_t>(distance)) != start)
+            continue;
+        if (!neighbour_.enter(at))
+            return true;
+        neighbour_.finish();
+        if (neighbour_.uses_vectors())
+            return true;
+    }
+    return false;
 }
 
 // Sites ascend, and so do their functions.

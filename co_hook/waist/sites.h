@@ -36,8 +36,9 @@ struct site {
 
 // Appends the image's sites, by address. A plain one stands in a function that others call by an exported
 // name, so they expect it to clobber the vector registers (psABI 3.2.1), and that has no vector
-// instruction itself. A function of the object's own may have callers that know better (GCC's
-// -fipa-ra), so it is not asked. 0 or -ENOMEM. open_decoder() has been called.
+// instruction itself. A function of the object's own may have callers in its translation unit that know
+// better (GCC's -fipa-ra): of those only libc's are asked, where no caller near by has vector instructions,
+// because every lock waits in one. 0 or -ENOMEM. open_decoder() has been called.
 int find_sites(const image &img, raw_vector<site> *out);
 
 // A system call that may wait for somebody else, or that a thread cannot make natively once threads

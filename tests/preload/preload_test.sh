@@ -75,7 +75,8 @@ $CXX $flags -shared "$scratch/body.o" -o "$scratch/libbody.so"
 $CXX $flags "$scratch/main.o" "$scratch/libbody.so" "$a" -o "$scratch/plugin" -Wl,-rpath,"$scratch" \
     -ldl -pthread
 check 'calls from a shared library, hooks in the program' hooked "$scratch/plugin"
-if $CXX $flags $fortified -w -static "$scratch/direct.cpp" "$a" -Wl,-u,co_static -o "$scratch/static" -pthread \
+if $CXX $flags $fortified -w -static "$scratch/direct.cpp" "$a" -Wl,-u,co_static \
+    -Wl,--wrap={getaddrinfo,syslog,__syslog_chk,__vsyslog_chk,openlog,closelog} -o "$scratch/static" -pthread \
     2>"$scratch/static.log"; then
     check 'a -static program' hooked "$scratch/static"
 else
