@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preemption: a thread that computes or spins lets the others run. Each 4 ms of processor time the
+// Preemption: a thread that computes or spins lets the others run. Each 10 ms of processor time the
 // kernel sends a tick (an idle process gets none). A thread that is interrupted in its own code by the
-// second tick since it was switched to, or by the first when somebody's time has come, gets the frame
-// of a handler that yields, and goes on from there when its turn comes, with every register as it was.
+// second tick since it was switched to gets the frame of a handler that yields,
+// and goes on from there when its turn comes, with every register as it was.
 //
 // Only code of the program is interrupted so: the runtime is left alone, it comes to an end by itself.
 // The program was made for threads that the kernel preempts anywhere.

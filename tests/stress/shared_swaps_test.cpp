@@ -165,10 +165,11 @@ TEST_F(SharedSwaps, ALoopOfYieldsAndSleepsCallsMallocNotOnce) {
     for (int i = 0; i < 10; ++i)
         start_detached(
             [i] {
-                for (long turn = 0; turn < rounds(20000); ++turn) {
-                    if (i == 0 && turn == 1000)
+                const long turns = rounds(20000);
+                for (long turn = 0; turn < turns; ++turn) {
+                    if (i == 0 && turn == turns / 4)
                         steady_from = mallocs;
-                    turn % 1000 == 999 ? void(co_sleep_ms(0)) : co_yield_now();
+                    turn % 100 == 99 ? void(co_sleep_ms(0)) : co_yield_now();
                 }
                 if (i == 0)
                     steady_mallocs = mallocs - steady_from;
