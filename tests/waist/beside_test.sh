@@ -15,7 +15,9 @@ works() { # what, command: two threads take turns 1,000 times, without a switch 
         status=1
     fi
 }
-program="$B/perf/pingpong"
+program=$(mktemp)
+trap 'rm -f "$program"' EXIT
+${CC:-cc} -O1 -w -pthread perf/pingpong.c -o "$program" || exit 1
 works 'alone' "$B/corun" "$program" 1000
 for library in libjemalloc.so.2 libtcmalloc_minimal.so.4; do
     path=/usr/lib/x86_64-linux-gnu/$library

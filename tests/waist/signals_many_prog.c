@@ -36,16 +36,6 @@ static void part_timers(void) {
         pause_ms(1);
     timer_delete(timer);
     puts("timer_create");
-    memset(&e, 0, sizeof e);
-    e.sigev_notify = SIGEV_THREAD;
-    e.sigev_notify_function = timer_thread;
-    e.sigev_value.sival_int = 42;
-    printf("SIGEV_THREAD: %d\n", timer_create(CLOCK_MONOTONIC, &e, &timer));
-    timer_settime(timer, 0, &often, NULL);
-    for (int i = 0; i < 3; ++i)
-        sem_wait(&semaphore);
-    timer_delete(timer);
-    puts("notified");
     struct timespec began, now;
     clock_gettime(CLOCK_MONOTONIC, &began);
     handled = 0;
@@ -56,6 +46,22 @@ static void part_timers(void) {
     printf("soon: %d\n", now.tv_sec - began.tv_sec < 3);
     end_read();
     pthread_join(t, NULL);
+}
+
+static void part_notified(void) {
+    timer_t timer;
+    struct sigevent e;
+    struct itimerspec often = {{0, 10000000}, {0, 10000000}};
+    memset(&e, 0, sizeof e);
+    e.sigev_notify = SIGEV_THREAD;
+    e.sigev_notify_function = timer_thread;
+    e.sigev_value.sival_int = 42;
+    printf("SIGEV_THREAD: %d\n", timer_create(CLOCK_MONOTONIC, &e, &timer));
+    timer_settime(timer, 0, &often, NULL);
+    for (int i = 0; i < 3; ++i)
+        sem_wait(&semaphore);
+    timer_delete(timer);
+    puts("notified");
 }
 
 // ---- Many at once
@@ -216,6 +222,7 @@ static void part_terminate(void) {
 }
 
 static const struct part parts[] = {{"timers", part_timers},
+                                    {"notified", part_notified},
                                     {"storm", part_storm},
                                     {"profile", part_profile},
                                     {"terminate", part_terminate}};
