@@ -166,7 +166,8 @@ TEST_P(Exceptions, NestedCatchBlocksOfManyCoroutinesDoNotMix) {
 // contract 4: one is dropped in its catch block; what it caught is gone with it (LSan: the object is
 // the C++ runtime's, so it is kept reachable here), and the thread's state is its own.
 TEST_P(Exceptions, ACoroutineThatIsReleasedInItsCatchBlockLeavesNoTrace) {
-    static auto *kept = new std::vector<std::exception_ptr>; // no destructor: LSan looks after those
+    static auto *kept =
+        new std::vector<std::exception_ptr>; // no destructor: LSan looks after those
     stCoRoutine_t *co = make([] {
         try {
             throw std::runtime_error("dropped");
