@@ -2,9 +2,12 @@
 #include "co_hook/waist/idle_stacks.h"
 
 #include "co_hook/waist/service.h"
+#include "co_hook/waist/signal_frame.h"
+#include "co_hook/waist/stacks.h"
 
 #include "co_routine/loop/park.h"
 
+#include <cerrno>
 #include <sys/mman.h>
 
 namespace corun::waist {
@@ -15,6 +18,7 @@ constexpr int64_t pause_ns = ns_per_s;
 constexpr unsigned at_once = 64; // threads looked at between two turns of the others
 
 service trimmer;
+bool asleep; // atomic: until there is activity; else the pause is not cut short
 
 // Since the last look it has made no call, so it waits in the one it was in.
 bool is_idle(thread *t) {
@@ -27,12 +31,26 @@ void trim(thread *t) {
     if (t->trimmed_at == t->counts.switches_at_call)
         return; // already, in this very wait
     t->trimmed_at = t->counts.switches_at_call;
-    uintptr_t sp = reinterpret_cast<uintptr_t>(coctx_sp(t->co->regs)) / page_size * page_size;
-    if (sp > t->stack_low && sp < t->stack_high)
-        sys::madvise(reinterpret_cast<void *>(t->stack_low), sp - t->stack_low, MADV_DONTNEED);
+    auto sp = reinterpret_cast<uintptr_t>(coctx_sp(t->co->regs));
+    // Only of stacks that libc asked for, and not for a handler on an alternate stack: that may stand in
+    // this one, above frames that are alive.
+    if (sp <= t->stack_low || sp >= t->stack_high || is_on(t->signals.alternate, sp) ||
+        !is_in_stack(reinterpret_cast<void *>(t->stack_low)))
+        return;
+    uintptr_t unused = sp / page_size * page_size - t->stack_low;
+    sys::madvise(reinterpret_cast<void *>(t->stack_low), unused, MADV_DONTNEED);
 }
 
-void pause(int64_t deadline_ns) { park(trim_kind, {}, deadline_ns); }
+void pause_until(int64_t deadline_ns) {
+    while (park(trim_kind, {}, deadline_ns) != -ETIMEDOUT) {
+    }
+}
+
+void sleep_until_activity() {
+    __atomic_store_n(&asleep, true, __ATOMIC_RELAXED);
+    while (__atomic_load_n(&asleep, __ATOMIC_RELAXED))
+        park(trim_kind, {}, no_deadline);
+}
 
 void look_at_all() {
     co_env *env = the_worker.env;
@@ -42,7 +60,7 @@ void look_at_all() {
         if (t && is_idle(t))
             trim(t);
         if (i % at_once == at_once - 1)
-            pause(now_ns());
+            pause_until(now_ns());
     }
 }
 
@@ -50,11 +68,11 @@ void *trim_forever(void *) {
     const uint64_t &switches = the_worker.env->counts.switches;
     for (;;) {
         uint64_t before = switches;
-        pause(deadline_in(pause_ns));
+        pause_until(deadline_in(pause_ns));
         uint64_t after = switches;
         look_at_all();
         if (after - before <= 2) // nobody but this coroutine: until somebody computes again
-            pause(no_deadline);
+            sleep_until_activity();
     }
 }
 
@@ -62,6 +80,9 @@ void *trim_forever(void *) {
 
 bool begin_trimming(worker *w) { return trimmer.start(w, trim_forever); }
 
-void there_is_activity() { trimmer.wake(); }
+void there_is_activity() {
+    if (__atomic_exchange_n(&asleep, false, __ATOMIC_RELAXED))
+        trimmer.wake();
+}
 
 } // namespace corun::waist

@@ -31,21 +31,12 @@ interruption of_transfer(long nr, int fd) {
     return calls::kind_of(bits) == calls::kind_file ? interruption::never : interruption::restarts;
 }
 
-bool moves_data(long nr) {
-    switch (nr) {
-    case SYS_read:
-    case SYS_readv:
-    case SYS_preadv2:
-    case SYS_write:
-    case SYS_writev:
-    case SYS_pwritev2:
-    case SYS_accept:
-    case SYS_accept4:
-        return true;
-    default:
-        return false;
-    }
+bool is_transfer(long nr) {
+    return nr == SYS_read || nr == SYS_readv || nr == SYS_preadv2 || nr == SYS_write ||
+           nr == SYS_writev || nr == SYS_pwritev2;
 }
+
+bool moves_data(long nr) { return is_transfer(nr) || nr == SYS_accept || nr == SYS_accept4; }
 
 interruption of_futex(const frame *f) {
     int command = static_cast<int>(f->rsi) & FUTEX_CMD_MASK;
@@ -59,14 +50,9 @@ interruption of_futex(const frame *f) {
 
 interruption interruption_of(long nr, const frame *f) {
     auto fd = static_cast<int>(f->rdi);
-    switch (nr) {
-    case SYS_read:
-    case SYS_readv:
-    case SYS_preadv2:
-    case SYS_write:
-    case SYS_writev:
-    case SYS_pwritev2:
+    if (is_transfer(nr))
         return of_transfer(nr, fd);
+    switch (nr) {
     case SYS_recvfrom:
     case SYS_recvmsg:
     case SYS_recvmmsg:

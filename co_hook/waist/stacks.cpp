@@ -88,6 +88,21 @@ int slab_of(uintptr_t address) {
     return -1;
 }
 
+// Which stack an address lies in, and how far above its lowest. slab: -1, none.
+struct place {
+    int slab;
+    unsigned index;
+    uintptr_t offset;
+};
+place place_of(uintptr_t address) {
+    int which = slab_of(address);
+    if (which < 0)
+        return {which, 0, 0};
+    const slab &s = slabs[static_cast<size_t>(which)];
+    uintptr_t above = address - reinterpret_cast<uintptr_t>(s.low);
+    return {which, static_cast<unsigned>(above / s.stack_bytes), above % s.stack_bytes};
+}
+
 bool grow(size_class *c) {
     unsigned count = c->newest < 0 ? first_stacks : slabs[static_cast<size_t>(c->newest)].count * 4;
     if (count > most_stacks)
@@ -221,20 +236,19 @@ word map(const word (&a)[6], bool *ours) {
 
 word unmap(uintptr_t at, size_t bytes, bool *ours) {
     spin_guard guard(&lock);
-    int which = slab_of(at);
-    *ours = which >= 0;
-    if (which < 0)
+    place p = place_of(at);
+    *ours = p.slab >= 0;
+    if (p.slab < 0)
         return 0;
-    slab &s = slabs[static_cast<size_t>(which)];
-    uintptr_t offset = at - reinterpret_cast<uintptr_t>(s.low);
-    auto index = static_cast<unsigned>(offset / s.stack_bytes);
-    stack &k = s.stacks[index];
-    if (offset % s.stack_bytes == 0 && bytes == s.stack_bytes && k.in_use && !k.lost) {
-        release(static_cast<unsigned>(which), index);
+    slab &s = slabs[static_cast<size_t>(p.slab)];
+    stack &k = s.stacks[p.index];
+    if (p.offset == 0 && bytes == s.stack_bytes && k.in_use && !k.lost) {
+        release(static_cast<unsigned>(p.slab), p.index);
         return 0;
     }
     *ours = false; // by the kernel, and not to be used again
-    for (unsigned i = index; i < s.count && offset + bytes > i * s.stack_bytes; ++i)
+    uintptr_t end = at + bytes;
+    for (unsigned i = p.index; i < s.count && end > reinterpret_cast<uintptr_t>(s.at(i)); ++i)
         if (s.stacks[i].in_use)
             s.stacks[i].lost = true;
     return 0;
@@ -243,14 +257,12 @@ word unmap(uintptr_t at, size_t bytes, bool *ours) {
 word protect(uintptr_t at, size_t bytes, int protection, bool *ours) {
     spin_guard guard(&lock);
     *ours = false;
-    int which = slab_of(at);
+    auto [which, index, from] = place_of(at);
     if (which < 0)
         return 0;
     slab &s = slabs[static_cast<size_t>(which)];
-    uintptr_t offset = at - reinterpret_cast<uintptr_t>(s.low);
-    auto index = static_cast<unsigned>(offset / s.stack_bytes);
     stack &k = s.stacks[index];
-    size_t from = offset % s.stack_bytes, to = from + bytes;
+    size_t to = from + bytes;
     size_t guard_now = k.guard_pages * page_size;
     if (!k.in_use || k.lost || k.altered)
         return 0;

@@ -139,7 +139,8 @@ word clone_thread(thread *self, frame *f, const word (&a)[6]) {
         return -EAGAIN;
     frame *child = frame_for_child(f, r.stack_top);
     auto *high = reinterpret_cast<char *>(reinterpret_cast<uintptr_t>(child) & ~uintptr_t{15});
-    constexpr size_t assumed_bytes = 4096; // what coctx_make_regs asks about; clone names no size
+    constexpr size_t assumed_bytes =
+        4096; // what coctx_make_regs asks about: clone, unlike clone3, names no size
     t->co = create_elsewhere(w->env, high - assumed_bytes, high, thread_main, t);
     if (!t->co) {
         free_thread(t);
