@@ -8,7 +8,6 @@
 #include "co_routine/loop/uring.h"
 
 #include <cerrno>
-#include <cstring>
 #include <poll.h>
 
 namespace corun::calls {
@@ -16,38 +15,48 @@ namespace {
 
 constexpr wait_kind accept_kind{"accept", true, abandon_fd_wait};
 
-// The peer's address, which a helper fills in while the caller is parked.
+// The peer's address, as the kernel keeps it until there is a connection.
 struct peer_address {
     socklen_t length = sizeof(sockaddr_storage);
     sockaddr_storage storage;
+
+    sockaddr *at() { return reinterpret_cast<sockaddr *>(&storage); }
 };
 
-word by_own_helper(int fd, sockaddr *address, socklen_t *length, int flags) {
+// To the caller, cut to the room there is, with its true length: 0 or -errno.
+int tell(const peer_address &peer, sockaddr *address, socklen_t *length) {
+    socklen_t room;
+    if (!user_read(length, &room))
+        return -EFAULT;
+    if (static_cast<int>(room) < 0)
+        return -EINVAL;
+    return copy_to_user(address, &peer.storage, room < peer.length ? room : peer.length) &&
+                   user_write(length, peer.length)
+               ? 0
+               : -EFAULT;
+}
+
+word by_own_helper(int fd, peer_address *peer, int flags) {
     pollfd ready{fd, POLLIN, 0};
     word r = sys::ppoll(&ready, 1, &sys::at_once, nullptr);
     if (r <= 0)
         return r == 0 || r == -EINTR ? -EAGAIN : r;
-    peer_address peer;
     offload_buffer buffers[2] = {};
-    buffers[0].user = &peer.storage;
-    buffers[0].bytes = sizeof peer.storage;
-    buffers[1].user = &peer.length;
-    buffers[1].bytes = sizeof peer.length;
+    buffers[0].user = &peer->storage;
+    buffers[0].bytes = sizeof peer->storage;
+    buffers[1].user = &peer->length;
+    buffers[1].bytes = sizeof peer->length;
     buffers[0].out = buffers[1].in = buffers[1].out = true;
-    const long args[6] = {fd, sys::as_word(&peer.storage), sys::as_word(&peer.length), flags, 0, 0};
-    r = static_cast<word>(offload_syscall(accept_kind, offload_own, SYS_accept4, args, buffers, 2,
-                                          no_deadline, close_late_result));
-    if (!sys::failed(r) && address) { // cut to the room there is, the true length told
-        memcpy(address, &peer.storage, *length < peer.length ? *length : peer.length);
-        *length = peer.length;
-    }
-    return r;
+    const long args[6] = {fd, sys::as_word(&peer->storage), sys::as_word(&peer->length), flags, 0,
+                          0};
+    return static_cast<word>(offload_syscall(accept_kind, offload_own, SYS_accept4, args, buffers,
+                                             2, no_deadline, close_late_result));
 }
 
-word wait_for_helper(int fd, sockaddr *address, socklen_t *length, int flags, int64_t deadline_ns) {
+word wait_for_helper(int fd, peer_address *peer, int flags, int64_t deadline_ns) {
     for (;;) {
         if (fd_may(fd, fd_read)) {
-            word r = by_own_helper(fd, address, length, flags);
+            word r = by_own_helper(fd, peer, flags);
             if (r != -EAGAIN) {
                 fd_done(fd, fd_read);
                 return r;
@@ -65,13 +74,19 @@ word accept4(int fd, sockaddr *address, socklen_t *length, int flags) {
     uint32_t bits = known_bits(fd);
     int64_t deadline_ns = no_deadline;
     word r;
-    if (!is_socket(bits) || surely_nonblocking(bits) || (address && !length) ||
+    if (!is_socket(bits) || surely_nonblocking(bits) ||
         blocking_deadline(fd, fd_read, &deadline_ns) != 0) {
         r = sys::call(SYS_accept4, fd, address, length, flags);
     } else {
-        r = static_cast<word>(uring_accept(accept_kind, fd, address, length, flags, deadline_ns));
+        peer_address peer;
+        r = static_cast<word>(uring_accept(accept_kind, fd, address ? peer.at() : nullptr,
+                                           &peer.length, flags, deadline_ns));
         if (r == -ENOSYS)
-            r = wait_for_helper(fd, address, length, flags, deadline_ns);
+            r = wait_for_helper(fd, &peer, flags, deadline_ns);
+        if (int e = !sys::failed(r) && address ? tell(peer, address, length) : 0) {
+            sys::close(static_cast<int>(r)); // as the kernel does
+            return e;
+        }
         if (r == -ETIMEDOUT)
             r = -EAGAIN; // SO_RCVTIMEO
     }

@@ -35,12 +35,20 @@ word ask_ring(const word (&a)[6], const enter_argument *program) {
     return sys::call(SYS_io_uring_enter, a[0], 0L, a[2], flags, &now, sizeof now);
 }
 
-int64_t deadline_of(const enter_argument *program) {
-    if (!program || !program->time)
-        return no_deadline;
-    const auto *t =
-        reinterpret_cast<const sys::kernel_timespec *>(static_cast<uintptr_t>(program->time));
-    return deadline_in(t->tv_sec * ns_per_s + t->tv_nsec);
+// 0 or -EFAULT
+int deadline_of(const enter_argument *program, int64_t *deadline_ns) {
+    *deadline_ns = no_deadline;
+    if (!program)
+        return 0;
+    if (!can_read(program, sizeof *program))
+        return -EFAULT;
+    sys::kernel_timespec t;
+    if (!program->time)
+        return 0;
+    if (!user_read(reinterpret_cast<const void *>(static_cast<uintptr_t>(program->time)), &t))
+        return -EFAULT;
+    *deadline_ns = deadline_in(t.tv_sec * ns_per_s + t.tv_nsec);
+    return 0;
 }
 
 } // namespace
@@ -63,7 +71,10 @@ word getevents(void *context, long least, long most, void *events, int64_t deadl
 word ring_enter(const word (&a)[6]) {
     constexpr word absolute_time = 1 << 5; // IORING_ENTER_ABS_TIMER: younger than our headers
     bool waits = (a[3] & IORING_ENTER_GETEVENTS) && static_cast<unsigned>(a[2]) > 0;
-    if (!waits || (a[3] & absolute_time))
+    const auto *program =
+        a[3] & IORING_ENTER_EXT_ARG ? reinterpret_cast<const enter_argument *>(a[4]) : nullptr;
+    int64_t deadline_ns;
+    if (!waits || (a[3] & absolute_time) || deadline_of(program, &deadline_ns) != 0)
         return sys::call6(SYS_io_uring_enter, a[0], a[1], a[2], a[3], a[4], a[5]);
     word submitted = 0;
     if (a[1] != 0) {
@@ -71,9 +82,6 @@ word ring_enter(const word (&a)[6]) {
         if (submitted < 0 || static_cast<unsigned>(submitted) < static_cast<unsigned>(a[1]))
             return submitted;
     }
-    const auto *program =
-        a[3] & IORING_ENTER_EXT_ARG ? reinterpret_cast<const enter_argument *>(a[4]) : nullptr;
-    int64_t deadline_ns = deadline_of(program);
     bool by_number = (a[3] & IORING_ENTER_REGISTERED_RING) == 0;
     auto fd = static_cast<int>(a[0]);
     back_off pauses;

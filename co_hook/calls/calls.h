@@ -9,7 +9,8 @@
 //  - What returns -ECANCELED has left all its queues: the door runs leave_wait, which unwinds.
 //  - The user's memory is read and written by the calling coroutine itself, while it runs. What a
 //    helper or the kernel would touch while it is parked goes through memory of the pool.
-//  - A bad pointer that we follow ourselves (a msghdr, an fd_set) faults here instead of EFAULT.
+//  - What we follow ourselves (a msghdr, an fd_set) is touched first, see base/user_memory.h: behind the
+//    waist a bad pointer is EFAULT, behind the symbols a fault.
 #pragma once
 
 #include "co_routine/base/raw_sys.h"

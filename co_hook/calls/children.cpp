@@ -6,6 +6,7 @@
 #include "co_hook/calls/signals.h"
 
 #include "co_routine/base/spinlock.h"
+#include "co_routine/base/user_memory.h"
 #include "co_routine/loop/fd_events.h"
 #include "co_routine/loop/offload.h"
 
@@ -129,6 +130,12 @@ word wait_on_pidfd(int fd, siginfo_t *info, int options, rusage *use) {
     }
 }
 
+// The child is gone whether or not it can be told.
+word tell(word r, const siginfo_t &told, siginfo_t *info) {
+    constexpr size_t written = offsetof(siginfo_t, si_status) + sizeof told.si_status;
+    return r == 0 && info && !copy_to_user(info, &told, written) ? -EFAULT : r;
+}
+
 // ---- system(3)
 
 struct system_state {
@@ -158,20 +165,19 @@ word wait4(pid_t pid, int *status, int options, rusage *use) {
 word waitid(int type, id_t id, siginfo_t *info, int options, rusage *use) {
     if (options & WNOHANG)
         return sys::call(SYS_waitid, type, id, info, options, use);
-    siginfo_t unasked{};
-    siginfo_t *told = info ? info : &unasked;
+    siginfo_t told{};
     if (type == P_PIDFD)
-        return wait_on_pidfd(static_cast<int>(id), told, options, use);
+        return tell(wait_on_pidfd(static_cast<int>(id), &told, options, use), told, info);
     target t{type, id, options};
     if (type == P_PGID && id == 0)
         t.id = static_cast<id_t>(sys::call(SYS_getpgid, 0));
     word found = 0;
     word r = wait_for(child_kind, t, [&] {
-        told->si_pid = 0;
-        found = sys::call(SYS_waitid, type, id, told, options | WNOHANG, use);
-        return found == 0 && told->si_pid == 0 ? would_block : word{1};
+        told.si_pid = 0;
+        found = sys::call(SYS_waitid, type, id, &told, options | WNOHANG, use);
+        return found == 0 && told.si_pid == 0 ? would_block : word{1};
     });
-    return r == 1 ? found : r;
+    return tell(r == 1 ? found : r, told, info);
 }
 
 void begin_system(uint64_t *mask) {

@@ -29,8 +29,9 @@ word connect(int fd, const sockaddr *address, socklen_t length) {
     uint32_t bits = known_bits(fd);
     int64_t deadline_ns = no_deadline;
     bool waits = is_socket(bits) && !surely_nonblocking(bits) && kind_of(bits) != kind_message;
-    if (!waits || !address || length < sizeof(sa_family_t) || length > sizeof(sockaddr_storage) ||
-        address->sa_family == AF_UNSPEC || blocking_deadline(fd, fd_write, &deadline_ns) != 0)
+    if (!waits || length < sizeof(sa_family_t) || length > sizeof(sockaddr_storage) ||
+        !can_read(address, length) || address->sa_family == AF_UNSPEC ||
+        blocking_deadline(fd, fd_write, &deadline_ns) != 0)
         return sys::call(SYS_connect, fd, address, length);
     word r = static_cast<word>(uring_connect(connect_kind, fd, address, length, deadline_ns));
     // -EALREADY: begun before, by a call that a signal or a time limit has ended. The kernel's blocking

@@ -123,7 +123,9 @@ word read_and_send(int out, int in, int64_t *offset, size_t count) {
     pool_block block(count < piece ? count : piece);
     if (!block.data())
         return -ENOMEM;
-    int64_t at = offset ? *offset : 0;
+    int64_t at = 0;
+    if (offset && !user_read(offset, &at))
+        return -EFAULT;
     if (!offset)
         if (word r = sys::lseek(in, 0, SEEK_CUR, &at))
             return r;
@@ -148,9 +150,9 @@ word read_and_send(int out, int in, int64_t *offset, size_t count) {
             break;
         }
     }
-    if (sent > 0 && offset)
-        *offset = at;
-    else if (sent > 0 && generation_of(in) == file)
+    if (sent > 0 && offset && !user_write(offset, at))
+        return -EFAULT;
+    if (sent > 0 && !offset && generation_of(in) == file)
         sys::lseek(in, at, SEEK_SET, &at);
     return sent > 0 ? partial(sent, r) : r;
 }
@@ -253,9 +255,8 @@ bool stand_on_shared_stack(const iovec *parts, unsigned long count) {
 
 word vmsplice(int pipe, const iovec *parts, unsigned long count, unsigned flags) {
     uint32_t bits = known_bits(pipe);
-    constexpr unsigned long most_parts = 1024;
     if (kind_of(bits) != kind_pipe || count == 0 || count > most_parts ||
-        (flags & SPLICE_F_NONBLOCK))
+        !can_read(parts, count * sizeof *parts) || (flags & SPLICE_F_NONBLOCK))
         return sys::call(SYS_vmsplice, pipe, parts, count, flags);
     bool writes = (bits & bit_no_write) == 0;
     if (writes && stand_on_shared_stack(parts, count))

@@ -67,14 +67,15 @@ word raw_select(const word (&a)[6], bool time64, int64_t parts_per_s, const void
 }
 
 word raw_pselect(const word (&a)[6], bool time64) {
-    struct with_size {
+    struct {
         const void *mask;
         size_t bytes;
-    };
-    const auto *m = as<const with_size *>(a[5]);
-    if (m && m->mask && m->bytes != sys::sigset_bytes)
+    } m{};
+    if (a[5] && !user_read(as<const void *>(a[5]), &m))
+        return -EFAULT;
+    if (m.mask && m.bytes != sys::sigset_bytes)
         return -EINVAL;
-    return raw_select(a, time64, ns_per_s, m ? m->mask : nullptr);
+    return raw_select(a, time64, ns_per_s, m.mask);
 }
 
 word raw_recvmmsg(const word (&a)[6], bool time64) {
@@ -84,8 +85,8 @@ word raw_recvmmsg(const word (&a)[6], bool time64) {
         return e;
     word r = calls::recvmmsg(as<int>(a[0]), as<mmsghdr *>(a[1]), as<unsigned>(a[2]), as<int>(a[3]),
                              at ? &ns : nullptr);
-    if (at && !sys::failed(r))
-        write_kernel_time(at, time64, ns);
+    if (at && r > 0 && !write_kernel_time(at, time64, ns))
+        return -EFAULT;
     return r;
 }
 
@@ -99,7 +100,8 @@ word raw_sleep(int clock, int flags, word wanted, word left, bool time64) {
     bool absolute = (flags & timer_abstime) != 0;
     word r = clock_sleep(clock, absolute, ns / ns_per_s, ns % ns_per_s, &left_ns);
     if (r == -ECANCELED && left && !absolute)
-        write_kernel_time(as<void *>(left), time64, left_ns);
+        if (!write_kernel_time(as<void *>(left), time64, left_ns))
+            return -EFAULT;
     return r;
 }
 
@@ -194,11 +196,12 @@ bool socket_multiplexer(const word (&a)[6], word *result) {
     for (const auto &k : known) {
         if (k.number != a[0])
             continue;
-        if (cannot_be_mapped(as<const void *>(a[1])))
+        const auto *given = as<const word *>(a[1]);
+        if (!can_read(given, static_cast<size_t>(k.words) * sizeof(word)))
             return *result = -EFAULT, true;
         word words[6] = {};
         for (int i = 0; i < k.words; ++i)
-            words[i] = as<const word *>(a[1])[i];
+            words[i] = given[i];
         return socket_call(k.nr, words, result);
     }
     return false;

@@ -5,6 +5,8 @@
 #include "co_hook/calls/files.h"
 #include "co_hook/calls/lock.h"
 
+#include "co_routine/base/user_memory.h"
+
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -133,11 +135,14 @@ bool copied(long nr, const word (&a)[6], word *result) {
 #if defined(__i386__)
     case SYS_sendfile: { // a narrow offset
         auto *offset = as<long *>(a[2]);
-        int64_t wide = offset ? *offset : 0;
+        long narrow = 0;
+        if (offset && !user_read(offset, &narrow))
+            return *result = -EFAULT, true;
+        int64_t wide = narrow;
         *result =
             sendfile(as<int>(a[0]), as<int>(a[1]), offset ? &wide : nullptr, as<size_t>(a[3]));
-        if (offset)
-            *offset = static_cast<long>(wide);
+        if (offset && !user_write(offset, static_cast<long>(wide)))
+            *result = -EFAULT;
         return true;
     }
     case SYS_sendfile64:

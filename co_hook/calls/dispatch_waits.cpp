@@ -48,7 +48,7 @@ word raw_sigtimedwait(const word (&a)[6], bool time64) {
     int64_t ns;
     if (as<size_t>(a[3]) != sys::sigset_bytes)
         return -EINVAL;
-    if (cannot_be_mapped(as<const void *>(a[0])))
+    if (!can_read(as<const void *>(a[0]), sys::sigset_bytes))
         return -EFAULT;
     if (int e = read_limit(a[2], time64, &ns))
         return e;
@@ -58,7 +58,7 @@ word raw_sigtimedwait(const word (&a)[6], bool time64) {
 word raw_sigsuspend(const word (&a)[6]) {
     if (as<size_t>(a[1]) != sys::sigset_bytes)
         return -EINVAL;
-    if (cannot_be_mapped(as<const void *>(a[0])))
+    if (!can_read(as<const void *>(a[0]), sys::sigset_bytes))
         return -EFAULT;
     return wait_for_handler(as<const void *>(a[0]));
 }
@@ -102,14 +102,15 @@ bool child_call(long nr, const word (&a)[6], word *result) {
 // mq_timedsend and mq_timedreceive; the deadline is checked where it is used.
 word raw_queue(const word (&a)[6], bool time64, bool send) {
     sys::kernel_timespec deadline{};
-    if (a[4] && cannot_be_mapped(as<const void *>(a[4])))
+    const auto *at = as<const void *>(a[4]);
+    time_in_64_bits wide{};
+    time_in_words narrow{};
+    if (at && !(time64 ? user_read(at, &wide) : user_read(at, &narrow)))
         return -EFAULT;
-    if (a[4] && time64)
-        deadline = {as<const time_in_64_bits *>(a[4])->seconds,
-                    as<const time_in_64_bits *>(a[4])->part};
-    else if (a[4])
-        deadline = {as<const time_in_words *>(a[4])->seconds,
-                    as<const time_in_words *>(a[4])->part};
+    if (time64)
+        deadline = {wide.seconds, wide.part};
+    else
+        deadline = {narrow.seconds, narrow.part};
     const sys::kernel_timespec *until = a[4] ? &deadline : nullptr;
     if (send)
         return mq_send(as<int>(a[0]), as<const char *>(a[1]), as<size_t>(a[2]), as<unsigned>(a[3]),
@@ -144,9 +145,9 @@ bool ipc_call(const word (&a)[6], word *result) {
     case msgsnd_number:
         return *result = msgsnd(id, memory, n, as<int>(a[3])), true;
     case msgrcv_number: {
-        if (cannot_be_mapped(memory))
+        kludge k;
+        if (!user_read(memory, &k))
             return *result = memory ? -EFAULT : -EINVAL, true;
-        kludge k = *static_cast<kludge *>(memory);
         return *result = msgrcv(id, k.message, n, k.type, as<int>(a[3])), true;
     }
     default:

@@ -2,6 +2,7 @@
 #include "co_hook/calls/file_speed.h"
 
 #include "co_routine/base/spinlock.h"
+#include "co_routine/base/user_memory.h"
 #include "co_routine/loop/offload.h"
 
 #include <cerrno>
@@ -195,19 +196,13 @@ int path_bytes(const char *path) {
     for (size_t at = 0; at < PATH_MAX;) {
         size_t to_page_end = page_bytes - reinterpret_cast<uintptr_t>(path + at) % page_bytes;
         size_t n = to_page_end < sizeof piece ? to_page_end : sizeof piece;
-        iovec ours{piece, n}, users{const_cast<char *>(path + at), n};
-        word r = sys::call(SYS_process_vm_readv, sys::gettid(), &ours, 1, &users, 1, 0);
-        if (r == -EPERM || r == -ENOSYS || r == -EACCES) { // a sandbox
-            size_t length = strnlen(path, PATH_MAX);
-            return length < PATH_MAX ? static_cast<int>(length + 1) : -ENAMETOOLONG;
-        }
-        if (r <= 0)
+        if (!copy_from_user(piece, path + at, n))
             return -EFAULT;
-        if (const void *end = memchr(piece, 0, static_cast<size_t>(r))) {
+        if (const void *end = memchr(piece, 0, n)) {
             size_t length = at + static_cast<size_t>(static_cast<const char *>(end) - piece);
             return length < PATH_MAX ? static_cast<int>(length + 1) : -ENAMETOOLONG;
         }
-        at += static_cast<size_t>(r);
+        at += n;
     }
     return -ENAMETOOLONG;
 }

@@ -104,8 +104,8 @@ word flagged_by_helper(const transfer &t, void *base, size_t n, int64_t offset, 
     c->flags = t.flags;
     c->offset = offset;
     c->bytes = n;
-    if (t.d == fd_write)
-        memcpy(c->data(), base, n);
+    if (t.d == fd_write && !copy_from_user(c->data(), base, n))
+        return -EFAULT;
     hold held(t, offset, given_up);
     if (int e = held.begin())
         return e;
@@ -113,8 +113,8 @@ word flagged_by_helper(const transfer &t, void *base, size_t n, int64_t offset, 
                                                 no_deadline, held.late_function(), held.given_up(),
                                                 t.fd));
     held.end();
-    if (r > 0 && t.d == fd_read)
-        memcpy(base, c->data(), static_cast<size_t>(r));
+    if (r > 0 && t.d == fd_read && !copy_to_user(base, c->data(), static_cast<size_t>(r)))
+        return -EFAULT;
     return r;
 }
 
@@ -194,7 +194,12 @@ word write_piece(const transfer &t, size_t done, size_t n, int64_t at, bool *giv
     for (size_t filled = 0; filled < n;) {
         for (int i = 0; i < count && filled < n; ++i) {
             size_t piece = window[i].iov_len < n - filled ? window[i].iov_len : n - filled;
-            memcpy(whole + filled, window[i].iov_base, piece);
+            if (!copy_from_user(whole + filled, window[i].iov_base, piece)) {
+                if (filled == 0)
+                    return -EFAULT;
+                n = filled; // what stands before it is written
+                break;
+            }
             filled += piece;
         }
         count = rest_of(t.parts, t.count, done + filled, window);

@@ -127,6 +127,8 @@ word wait(const request &r, uint32_t bitset) {
         return -EINVAL;
     if (int e = error_of(r.at()))
         return -e;
+    if (!can_read(r.at(), sizeof(int)))
+        return -EFAULT;
     if (differs(r.at(), static_cast<uint32_t>(r.value())))
         return -EAGAIN;
     if (!is_of_this_process(r))
@@ -167,7 +169,7 @@ word wake_both(int *address, int n, uint32_t bitset, bool is_private) {
 }
 
 word wake(const request &r, uint32_t bitset) {
-    if (bitset == 0 || reinterpret_cast<uintptr_t>(r.at()) % sizeof(int) != 0)
+    if (bitset == 0 || error_of(r.at()) != 0)
         return r.native(); // it says what is wrong
     return wake_both(r.at(), r.value(), bitset, r.is_private());
 }
@@ -175,7 +177,8 @@ word wake(const request &r, uint32_t bitset) {
 word requeue(const request &r) {
     bool compare = r.command() == FUTEX_CMP_REQUEUE;
     int to_wake = r.value(), to_move = r.value2();
-    if (to_wake < 0 || to_move < 0 || error_of(r.at()) != 0 || error_of(r.at2()) != 0)
+    if (to_wake < 0 || to_move < 0 || error_of(r.at()) != 0 || error_of(r.at2()) != 0 ||
+        (compare && !can_read(r.at(), sizeof(int))))
         return r.native();
     int woken = 0;
     int ours = requeue_at(r.at(), r.at2(), to_wake, to_move, compare ? differs : nullptr,
@@ -248,6 +251,8 @@ word wake_op(const request &r) {
     if (sys::failed(e) && e != -EAGAIN)
         return e;
     int before;
+    if (!can_write(r.at2(), sizeof before))
+        return -EFAULT;
     if (!change(r.at2(), r.value3(), &before))
         return -ENOSYS;
     int holds = compare(before, r.value3());
@@ -272,8 +277,14 @@ word with_owner(const request &r) {
     if (waits)
         if (int e = read_kernel_time(reinterpret_cast<const void *>(r.a[3]), r.time64, &ns))
             return e;
+    if (command == FUTEX_UNLOCK_PI && !can_read(r.at(), sizeof(int)))
+        return -EFAULT; // which comes first there
     if (int e = error_of(r.at()))
         return -e;
+    bool locks =
+        command == FUTEX_LOCK_PI || command == FUTEX_LOCK_PI2 || command == FUTEX_TRYLOCK_PI;
+    if (locks ? !can_write(r.at(), sizeof(int)) : !can_read(r.at(), sizeof(int)))
+        return -EFAULT;
     bool wall = command == FUTEX_LOCK_PI || r.on_wall_clock();
     wait_deadline deadline{ns, wall ? CLOCK_REALTIME : CLOCK_MONOTONIC};
     switch (command) {
@@ -289,6 +300,8 @@ word with_owner(const request &r) {
     }
     if (int e = error_of(r.at2()))
         return -e;
+    if (!can_write(r.at2(), sizeof(int)))
+        return -EFAULT;
     if (command == FUTEX_CMP_REQUEUE_PI)
         return wake_to_lock_owned(r.at(), r.at2(), r.value(), r.value2(), r.value3());
     return wait_and_lock_owned(r.at(), static_cast<uint32_t>(r.value()), deadline, r.at2());

@@ -3,6 +3,8 @@
 
 #include "co_hook/calls/futex.h"
 
+#include "co_routine/base/user_memory.h"
+
 #include <cerrno>
 #include <climits>
 #include <cstring>
@@ -93,15 +95,8 @@ struct list_head_of_thread {
 constexpr unsigned longest_list = 2048;
 constexpr uintptr_t owned_bit = 1;
 
-// Memory that may be gone. Where the kernel refuses to read it for us: as a plain read.
 bool read_memory(void *out, uintptr_t at, size_t bytes) {
-    iovec to{out, bytes}, from{reinterpret_cast<void *>(at), bytes};
-    word r = sys::call(SYS_process_vm_readv, sys::getpid(), &to, 1L, &from, 1L, 0L);
-    if (r == -EPERM || r == -ENOSYS) {
-        memcpy(out, from.iov_base, bytes);
-        return true;
-    }
-    return r == static_cast<word>(bytes);
+    return copy_from_user(out, reinterpret_cast<const void *>(at), bytes);
 }
 
 void wake_one_at(uintptr_t at) {
@@ -114,7 +109,9 @@ bool mark_as_died(uintptr_t at, uint32_t tid, bool owned, bool pending) {
     uint32_t seen;
     if (at % sizeof seen != 0 || !read_memory(&seen, at, sizeof seen))
         return false;
-    const void *word_of_lock = reinterpret_cast<const void *>(at);
+    void *word_of_lock = reinterpret_cast<void *>(at);
+    if (!can_write(word_of_lock, sizeof seen))
+        return false;
     do {
         if (pending && !owned && seen == 0) { // unlocked already, and its waiter not yet woken
             wake_one_at(at);
@@ -178,6 +175,8 @@ word unlock_owned(int *at) {
     uint32_t tid = number_of(tls_env->running);
     if ((load(at) & number_bits) != tid)
         return -EPERM;
+    if (!can_write(at, sizeof tid))
+        return -EFAULT;
     hand_over_at(at, hand_over, 0);
     return 0;
 }
@@ -200,7 +199,7 @@ void give_up_owned(int tid, const void *robust_list) {
         // Mostly an empty one: its head points to itself.
         const auto *head = static_cast<const list_head_of_thread *>(robust_list);
         auto list = reinterpret_cast<uintptr_t>(robust_list);
-        if (head->first.next != list || head->pending != 0)
+        if (can_read(head, sizeof *head) && (head->first.next != list || head->pending != 0))
             walk(list, static_cast<uint32_t>(tid));
     }
     if (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST) != 0)

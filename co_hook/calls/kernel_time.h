@@ -4,7 +4,7 @@
 #pragma once
 
 #include "co_routine/base/clock.h"
-#include "co_routine/base/raw_sys.h"
+#include "co_routine/base/user_memory.h"
 
 #include <cerrno>
 
@@ -18,12 +18,6 @@ struct time_in_64_bits {
     long part;
 };
 
-// What the kernel never maps for a program: the first page, and its own half.
-inline bool cannot_be_mapped(const void *address) {
-    auto place = reinterpret_cast<uintptr_t>(address);
-    return place < 4096 || (sizeof(void *) == 8 && place >> 56 != 0);
-}
-
 // parts_per_s: nanoseconds or microseconds. A null pointer is for ever: no_deadline. 0, -EINVAL,
 // -EFAULT.
 inline int read_kernel_time(const void *at, bool time64, int64_t *ns,
@@ -31,29 +25,24 @@ inline int read_kernel_time(const void *at, bool time64, int64_t *ns,
     *ns = no_deadline;
     if (!at)
         return 0;
-    if (cannot_be_mapped(at))
-        return -EFAULT;
     time_in_64_bits t;
-    if (time64)
-        t = *static_cast<const time_in_64_bits *>(at);
-    else
-        t = {static_cast<const time_in_words *>(at)->seconds,
-             static_cast<const time_in_words *>(at)->part};
+    time_in_words narrow{};
+    if (!(time64 ? user_read(at, &t) : user_read(at, &narrow)))
+        return -EFAULT;
+    if (!time64)
+        t = {narrow.seconds, narrow.part};
     if (t.seconds < 0 || t.part < 0 || t.part >= parts_per_s)
         return -EINVAL;
     *ns = saturated_ns(t.seconds, t.part * (ns_per_s / parts_per_s));
     return 0;
 }
 
-inline void write_kernel_time(void *at, bool time64, int64_t ns, int64_t parts_per_s = ns_per_s) {
-    auto part = static_cast<long>(ns % ns_per_s / (ns_per_s / parts_per_s));
-    if (time64) {
-        static_cast<time_in_64_bits *>(at)->seconds = ns / ns_per_s;
-        auto *padded = reinterpret_cast<int64_t *>(at) + 1;
-        *padded = part;
-    } else {
-        *static_cast<time_in_words *>(at) = {static_cast<long>(ns / ns_per_s), part};
-    }
+// False: EFAULT.
+inline bool write_kernel_time(void *at, bool time64, int64_t ns, int64_t parts_per_s = ns_per_s) {
+    int64_t part = ns % ns_per_s / (ns_per_s / parts_per_s);
+    if (time64)
+        return user_write(at, sys::kernel_timespec{ns / ns_per_s, part});
+    return user_write(at, time_in_words{static_cast<long>(ns / ns_per_s), static_cast<long>(part)});
 }
 
 } // namespace corun::calls

@@ -134,7 +134,8 @@ word recvfrom(int fd, void *buffer, size_t n, int flags, sockaddr *address, sock
 
 word recvmsg(int fd, msghdr *message, int flags) {
     uint32_t bits = known_bits(fd);
-    bool direct = (flags & never_waits) || !is_socket(bits) || surely_nonblocking(bits);
+    bool direct = (flags & never_waits) || !is_socket(bits) || surely_nonblocking(bits) ||
+                  !is_message(message);
     bool all = !direct && (flags & MSG_WAITALL) && is_stream(bits);
     if (all && (flags & MSG_PEEK))
         return peek_all(fd, bytes_in(message->msg_iov, message->msg_iovlen),
@@ -179,7 +180,8 @@ word recvmsg(int fd, msghdr *message, int flags) {
 // socket's.
 word recvmmsg(int fd, mmsghdr *messages, unsigned count, int flags, int64_t *timeout_ns) {
     uint32_t bits = known_bits(fd);
-    bool direct = (flags & never_waits) || !is_socket(bits) || surely_nonblocking(bits);
+    bool direct = (flags & never_waits) || !is_socket(bits) || surely_nonblocking(bits) ||
+                  (count != 0 && !is_message(&messages->msg_hdr));
     int64_t end_ns = timeout_ns ? deadline_in(*timeout_ns) : no_deadline;
     fd_waiter waiter{recvmmsg_kind, fd, fd_read};
     int dont_wait = MSG_DONTWAIT;

@@ -24,10 +24,15 @@ struct three_sets {
     size_t bytes; // of each
     char *saved;
 
-    void save() {
-        for (size_t i = 0; i < 3; ++i)
-            if (user[i])
-                memcpy(saved + i * bytes, user[i], bytes);
+    bool save() {
+        for (size_t i = 0; i < 3; ++i) {
+            if (!user[i])
+                continue;
+            if (!can_read(user[i], bytes))
+                return false;
+            memcpy(saved + i * bytes, user[i], bytes);
+        }
+        return true;
     }
     void restore() {
         for (size_t i = 0; i < 3; ++i)
@@ -114,7 +119,8 @@ word select(int count, fd_set *readable, fd_set *writable, fd_set *exceptional, 
     if (!saved.data())
         return -ENOMEM;
     sets.saved = saved.data();
-    sets.save();
+    if (!sets.save())
+        return -EFAULT;
     word r = look(count, sets, mask);
     if (r != 0)
         return r;

@@ -91,7 +91,8 @@ word sendto(int fd, const void *buffer, size_t n, int flags, const sockaddr *add
 
 word sendmsg(int fd, const msghdr *message, int flags) {
     uint32_t bits = known_bits(fd);
-    if ((flags & MSG_DONTWAIT) || !is_socket(bits) || surely_nonblocking(bits))
+    if ((flags & MSG_DONTWAIT) || !is_socket(bits) || surely_nonblocking(bits) ||
+        !is_message(message))
         return send_message(fd, message, flags);
     if (goes_to_a_full_queue(bits, message->msg_name))
         return send_with_pauses(fd, [=] { return send_message(fd, message, flags); });
@@ -150,7 +151,8 @@ word sendmmsg(int fd, mmsghdr *messages, unsigned count, int flags) {
         word r = calls::sendmsg(fd, &messages[sent].msg_hdr, flags);
         if (sys::failed(r))
             return partial(sent, r);
-        messages[sent].msg_len = static_cast<unsigned>(r);
+        if (!user_write(&messages[sent].msg_len, static_cast<unsigned>(r)))
+            return partial(sent, -EFAULT);
         bool whole = static_cast<size_t>(r) >=
                      bytes_in(messages[sent].msg_hdr.msg_iov, messages[sent].msg_hdr.msg_iovlen);
         ++sent;

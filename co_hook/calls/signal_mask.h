@@ -8,7 +8,7 @@
 #pragma once
 
 #include "co_routine/base/clock.h"
-#include "co_routine/base/raw_sys.h"
+#include "co_routine/base/user_memory.h"
 
 #include <csignal>
 
@@ -18,8 +18,9 @@ inline bool mask_lets_more_in(const void *mask) {
     if (!mask)
         return false;
     uint64_t blocked = 0, given;
+    if (!user_read(mask, &given))
+        return false;
     sys::call(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &blocked, sys::sigset_bytes);
-    __builtin_memcpy(&given, mask, sizeof given);
     return (blocked & ~given) != 0;
 }
 

@@ -25,11 +25,16 @@ word by_own_helper(const transfer &t, const iovec *parts, int count) {
     if (t.d == fd_write)
         for (size_t at = 0; at < n; ++parts) {
             size_t piece = parts->iov_len < n - at ? parts->iov_len : n - at;
-            memcpy(gathered.data() + at, parts->iov_base, piece);
+            if (!copy_from_user(gathered.data() + at, parts->iov_base, piece)) {
+                n = at;
+                break;
+            }
             at += piece;
         }
     else if (parts->iov_len < n)
         n = parts->iov_len;
+    if (n == 0)
+        return -EFAULT;
     offload_buffer buffer{};
     buffer.user = t.d == fd_write ? gathered.data() : parts->iov_base;
     buffer.bytes = n;
@@ -51,8 +56,9 @@ bool may_block_after_poll(const transfer &t, const iovec *parts, uint32_t bits) 
     if (kind_of(bits) != kind_anonymous)
         return true;
     uint64_t value = 1;
-    if (t.d == fd_write && parts->iov_len == sizeof value)
-        memcpy(&value, parts->iov_base, sizeof value);
+    if (t.d == fd_write && parts->iov_len == sizeof value &&
+        !copy_from_user(&value, parts->iov_base, sizeof value))
+        return false; // EFAULT
     return value != 1;
 }
 
@@ -140,7 +146,8 @@ word make_call(const transfer &t, int extra_flags) {
 // Does the kernel answer without a look at what there is to be read, or how much room? With no bytes it
 // does nothing (where recvmsg would wait, and sendmsg send an empty message); the rest is refused.
 static bool is_settled(const transfer &t) {
-    if (t.count <= 0 || t.count > 1024)
+    if (t.count <= 0 || static_cast<size_t>(t.count) > most_parts ||
+        !can_read(t.parts, static_cast<size_t>(t.count) * sizeof(iovec)))
         return true;
     for (int i = 0; i < t.count; ++i) {
         size_t n = t.parts[i].iov_len;

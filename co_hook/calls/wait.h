@@ -26,6 +26,8 @@
 #include "co_hook/calls/calls.h"
 #include "co_hook/calls/fd_state.h"
 
+#include "co_routine/base/user_memory.h"
+
 namespace corun::calls {
 
 class fd_waiter {
@@ -66,9 +68,17 @@ class pool_block {
 // The rest of an iovec array from a byte offset on, a few parts at a time, so that nothing need be
 // allocated. Returns how many parts.
 inline constexpr int window_parts = 16;
+inline constexpr size_t most_parts = 1024; // the kernel takes no more
 int rest_of(const iovec *parts, int count, size_t from, iovec (&window)[window_parts]);
 // Bytes in all of them, as far as one call moves them.
 size_t bytes_in(const iovec *parts, size_t count);
+
+// Can the message be read, and its parts? Else the kernel says what is wrong, before it looks for bytes.
+inline bool is_message(const msghdr *message) {
+    return can_read(message, sizeof *message) &&
+           (message->msg_iovlen > most_parts ||
+            can_read(message->msg_iov, message->msg_iovlen * sizeof(iovec)));
+}
 
 // No call moves more: of what is asked for the kernel takes this much (its MAX_RW_COUNT).
 inline constexpr size_t most_bytes = 0x7ffff000;

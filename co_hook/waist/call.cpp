@@ -9,6 +9,8 @@
 #include "co_hook/waist/stats.h"
 #include "co_hook/waist/worker.h"
 
+#include "co_routine/base/user_memory.h"
+
 #include <cerrno>
 #include <cstring>
 #include <linux/sched.h>
@@ -30,6 +32,13 @@ word native(long nr, const word (&a)[6]) {
 
 bool is_clone(long nr) {
     return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork;
+}
+
+// Whether what clone3 is given can be a request at all: else the kernel says what is wrong.
+bool is_request(long nr, const word (&a)[6]) {
+    return nr != SYS_clone3 ||
+           (static_cast<size_t>(a[1]) >= CLONE_ARGS_SIZE_VER0 &&
+            can_read(reinterpret_cast<const void *>(a[0]), CLONE_ARGS_SIZE_VER0));
 }
 
 bool makes_thread(long nr, const word (&a)[6]) {
@@ -58,21 +67,27 @@ word arch_prctl(thread *self, const word (&a)[6]) {
     if (a[0] == arch_set_fs)
         return self->fs = static_cast<uintptr_t>(a[1]), 0;
     if (a[0] == arch_get_fs)
-        return *reinterpret_cast<uintptr_t *>(a[1]) = self->fs, 0;
+        return user_write(reinterpret_cast<void *>(a[1]), self->fs) ? 0 : -EFAULT;
     return native(SYS_arch_prctl, a);
+}
+
+word set_name(char *name, word from) {
+    constexpr size_t most = 15;
+    char now[most + 1] = {};
+    for (size_t i = 0; i < most && (i == 0 || now[i - 1] != '\0'); ++i)
+        if (!user_read(reinterpret_cast<const char *>(from) + i, &now[i]))
+            return -EFAULT;
+    memcpy(name, now, sizeof now);
+    return 0;
 }
 
 word prctl(thread *self, const word (&a)[6]) {
     co_extra *extra = extra_of(self->co);
     bool is_main = self == &self->home->main;
-    if (a[0] == PR_SET_NAME && extra && !is_main) {
-        strncpy(extra->name, reinterpret_cast<const char *>(a[1]), 15);
-        return extra->name[15] = '\0', 0;
-    }
-    if (a[0] == PR_GET_NAME && extra && !is_main) {
-        memcpy(reinterpret_cast<char *>(a[1]), extra->name, 16);
-        return 0;
-    }
+    if (a[0] == PR_SET_NAME && extra && !is_main)
+        return set_name(extra->name, a[1]);
+    if (a[0] == PR_GET_NAME && extra && !is_main)
+        return copy_to_user(reinterpret_cast<void *>(a[1]), extra->name, 16) ? 0 : -EFAULT;
     word result;
     return calls::dispatch(SYS_prctl, a, true, &result) ? result : native(SYS_prctl, a);
 }
@@ -81,9 +96,9 @@ word robust_list_of(const word (&a)[6], thread *self) {
     const thread *t = a[0] == 0 ? self : thread_of_tid(static_cast<int>(a[0]));
     if (!t)
         return -ESRCH;
-    *reinterpret_cast<void **>(a[1]) = t->robust_list;
-    *reinterpret_cast<size_t *>(a[2]) = t->robust_list_bytes;
-    return 0;
+    bool told = user_write(reinterpret_cast<void *>(a[2]), t->robust_list_bytes) &&
+                user_write(reinterpret_cast<void *>(a[1]), t->robust_list);
+    return told ? 0 : -EFAULT;
 }
 
 bool is_known_to_kernel(const thread *t) { return t->tid == sys::getpid(); }
@@ -151,7 +166,7 @@ word call_outside(frame *f, thread *t, long nr) {
         return mmap(arg.a);
     if (of_program && nr == SYS_exit_group)
         stats_at_end();
-    if (!is_clone(nr)) {
+    if (!is_clone(nr) || !is_request(nr, arg.a)) {
         word result = native(nr, arg.a);
         if (of_program && nr == SYS_rt_sigaction && result == 0)
             stats_after_sigaction(arg.a);
@@ -179,7 +194,7 @@ word call_of_thread(thread *self, frame *f, long nr) {
     word result;
     if (nr == SYS_futex) // most calls of many programs, and short ones
         return calls::futex(arg.a, true, true);
-    if (is_clone(nr))
+    if (is_clone(nr) && is_request(nr, arg.a))
         return makes_thread(nr, arg.a) ? clone_thread(self, f, arg.a)
                                        : clone_process(self, f, arg.a);
     if (thread_call(self, nr, arg.a, &result) || signal_call(self, f, nr, arg.a, &result) ||

@@ -2,12 +2,12 @@
 #include "co_hook/waist/signal_calls.h"
 
 #include "co_hook/calls/credentials.h"
-#include "co_hook/calls/kernel_time.h"
 #include "co_hook/waist/signal_delivery.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signals.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/user_memory.h"
 
 #include <cerrno>
 #include <cstring>
@@ -123,17 +123,17 @@ word queue_to_thread(thread *self, const word (&a)[6]) {
     auto pid = static_cast<int>(a[0]), tid = static_cast<int>(a[1]);
     if (pid != sys::getpid() || (!is_virtual(tid) && !thread_of_tid(tid)))
         return native(SYS_rt_tgsigqueueinfo, a);
-    if (calls::cannot_be_mapped(reinterpret_cast<const void *>(a[3])))
+    siginfo_t info;
+    if (!user_read(reinterpret_cast<const void *>(a[3]), &info))
         return -EFAULT;
-    siginfo_t info = *reinterpret_cast<const siginfo_t *>(a[3]);
     info.si_signo = static_cast<int>(a[2]);
     return send_by_number(self, tid, info);
 }
 
 word timer_create(const word (&a)[6]) {
-    if (!a[1] || calls::cannot_be_mapped(reinterpret_cast<const void *>(a[1])))
+    sigevent event;
+    if (!user_read(reinterpret_cast<const void *>(a[1]), &event))
         return native(SYS_timer_create, a);
-    sigevent event = *reinterpret_cast<const sigevent *>(a[1]);
     int tid = event._sigev_un._tid, s = event.sigev_signo;
     if (!(event.sigev_notify & SIGEV_THREAD_ID) || !thread_of_tid(tid) || s < 1 || s > most_signals)
         return native(SYS_timer_create, a);
@@ -168,7 +168,7 @@ void capture(int signal) {
 word set_kernel_action(int signal) {
     kernel_action now = actions[signal];
     bool ignored = now.handler == reinterpret_cast<uintptr_t>(SIG_IGN);
-    if (now.has_handler() || (is_captured(signal) && !ignored))
+    if (now.has_handler() || (is_captured(signal) && (!ignored || (bit_of(signal) & of_touches))))
         now = action_of_ours(now.flags);
     return sys::call(SYS_rt_sigaction, signal, &now, nullptr, sys::sigset_bytes);
 }

@@ -11,6 +11,7 @@
 #include "co_hook/waist/signals.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/user_memory.h"
 #include "co_routine/loop/park.h"
 
 #include <alloca.h>
@@ -178,6 +179,9 @@ void on_signal(int s, siginfo_t *info, void *context) {
     coroutine *co = w->env->running;
     auto *t = co == &w->env->root ? nullptr : static_cast<thread *>(co->arg);
     uintptr_t fs = fs_base(), pc = m->at(REG_RIP);
+    if (is_fault(*info))
+        if (uintptr_t end = end_of_touch(pc))
+            return m->set(REG_RIP, end);
     if (t && t->home->vfork.borrowed &&
         sys::getpid() != w->pid) { // the child of vfork, on our memory
         auto handler = reinterpret_cast<void (*)(int, siginfo_t *, void *)>(actions[s].handler);

@@ -25,6 +25,7 @@ unsigned blocked_by[most_signals]; // threads, by signal
 unsigned threads;
 signal_set blocked_by_all; // in the kernel, too, but for moments
 signal_set *mask_of_interrupted;
+signal_set never_in_kernel = of_touches; // until somebody sends one that all threads block
 
 void tell_mask() {
     if (mask_of_interrupted)
@@ -52,7 +53,7 @@ signal_set counted(signal_set which) {
 }
 
 void change_kernel_mask(signal_set which) {
-    signal_set now = (blocked_by_all & ~which) | counted(which);
+    signal_set now = (blocked_by_all & ~which) | (counted(which) & ~never_in_kernel);
     if (now == blocked_by_all)
         return;
     blocked_by_all = now;
@@ -298,6 +299,10 @@ void send_to_process(const siginfo_t &info, thread *prefer) {
         return;
     }
     // All block it by now: the kernel keeps it for the first that does not.
+    if (signal_set its = bit_of(info.si_signo) & never_in_kernel) {
+        never_in_kernel &= ~its;
+        change_kernel_mask(its);
+    }
     sys::call(SYS_rt_sigqueueinfo, the_worker.pid, info.si_signo, &info);
 }
 

@@ -39,6 +39,9 @@ inline constexpr signal_set all_signals = ~signal_set{0};
 inline constexpr signal_set of_faults = bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL) |
                                         bit_of(SIGTRAP) | bit_of(SIGFPE) | bit_of(SIGSYS);
 
+// What the runtime raises itself, where it looks at memory of the program that is not there.
+inline constexpr signal_set of_touches = bit_of(SIGSEGV) | bit_of(SIGBUS);
+
 // As rt_sigaction takes it.
 struct kernel_action {
     uintptr_t handler;

@@ -19,22 +19,19 @@
 namespace corun::waist {
 namespace {
 
-using calls::cannot_be_mapped;
-
 constexpr wait_kind pause_kind{"a signal handler", false, nullptr};
 
 template <class T> T *at(word a) { return reinterpret_cast<T *>(a); }
 bool is_set(word size) { return static_cast<size_t>(size) == sys::sigset_bytes; }
-bool is_bad(word address) { return cannot_be_mapped(at<void>(address)); }
 
 word sigprocmask(thread *self, const word (&a)[6]) {
     if (!is_set(a[3]))
         return -EINVAL;
-    if ((a[1] && is_bad(a[1])) || (a[2] && is_bad(a[2])))
-        return -EFAULT;
     signal_set old = self->signals.blocked;
     if (a[1]) {
-        signal_set set = *at<signal_set>(a[1]);
+        signal_set set;
+        if (!user_read(at<void>(a[1]), &set))
+            return -EFAULT;
         switch (static_cast<int>(a[0])) {
         case SIG_BLOCK:
             set |= old;
@@ -49,9 +46,7 @@ word sigprocmask(thread *self, const word (&a)[6]) {
         }
         set_blocked(self, set);
     }
-    if (a[2])
-        *at<signal_set>(a[2]) = old;
-    return 0;
+    return a[2] && !user_write(at<void>(a[2]), old) ? -EFAULT : 0;
 }
 
 word sigpending(const thread *self, const word (&a)[6]) {
@@ -60,10 +55,7 @@ word sigpending(const thread *self, const word (&a)[6]) {
     signal_set pending = 0;
     sys::call(SYS_rt_sigpending, &pending, sys::sigset_bytes);
     pending = (pending | self->signals.pending) & self->signals.blocked;
-    if (is_bad(a[0]))
-        return -EFAULT;
-    memcpy(at<void>(a[0]), &pending, static_cast<size_t>(a[1]));
-    return 0;
+    return copy_to_user(at<void>(a[0]), &pending, static_cast<size_t>(a[1])) ? 0 : -EFAULT;
 }
 
 // Until a handler is to run.
@@ -79,27 +71,27 @@ word wait_for_handler(thread *self) {
 word sigsuspend(thread *self, const word (&a)[6]) {
     if (!is_set(a[1]))
         return -EINVAL;
-    if (is_bad(a[0]))
+    signal_set mask;
+    if (!user_read(at<void>(a[0]), &mask))
         return -EFAULT;
-    set_mask_for_a_call(self, *at<signal_set>(a[0]));
+    set_mask_for_a_call(self, mask);
     signals_before_call();
     return wait_for_handler(self);
 }
 
 word sigtimedwait(thread *self, const word (&a)[6]) {
     int64_t ns;
+    signal_set wanted;
     if (!is_set(a[3]))
         return -EINVAL;
-    if (is_bad(a[0]) || (a[1] && is_bad(a[1])))
+    if (!user_read(at<void>(a[0]), &wanted))
         return -EFAULT;
     if (int e = calls::read_kernel_time(at<const void>(a[2]), true, &ns))
         return e;
-    signal_set wanted = *at<signal_set>(a[0]) & ~never_blocked;
+    wanted &= ~never_blocked;
     pending_signal p;
     if (take_pending(self, wanted, &p)) {
-        if (a[1])
-            *at<siginfo_t>(a[1]) = p.info;
-        return p.info.si_signo;
+        return a[1] && !user_write(at<void>(a[1]), p.info) ? -EFAULT : p.info.si_signo;
     }
     if (self->signals.interrupted && ns != 0)
         return sys::call(sys::nr_rt_sigtimedwait, &wanted, a[1], &sys::at_once, sys::sigset_bytes) >
@@ -116,13 +108,14 @@ word sigaction(const word (&a)[6]) {
     auto s = static_cast<int>(a[0]);
     if (!is_set(a[3]) || s < 1 || s > most_signals)
         return -EINVAL;
-    if ((a[1] && is_bad(a[1])) || (a[2] && is_bad(a[2])))
-        return -EFAULT;
     if (bit_of(s) & never_blocked)
         return sys::call(SYS_rt_sigaction, s, a[1], a[2], sys::sigset_bytes);
     kernel_action former = actions[s];
     if (a[1]) {
-        actions[s] = *at<kernel_action>(a[1]);
+        kernel_action now;
+        if (!user_read(at<void>(a[1]), &now))
+            return -EFAULT;
+        actions[s] = now;
         actions[s].mask &= ~never_blocked;
         set_kernel_action(s);
         if (is_ignored(s)) {
@@ -131,23 +124,21 @@ word sigaction(const word (&a)[6]) {
                 drop_pending(CO_CONTAINER(n, thread, link), s);
         }
     }
-    if (a[2])
-        *at<kernel_action>(a[2]) = former;
-    return 0;
+    return a[2] && !user_write(at<void>(a[2]), former) ? -EFAULT : 0;
 }
 
 word sigaltstack(thread *self, const frame *f, const word (&a)[6]) {
     constexpr size_t least = 2048;
     alternate_stack &mine = self->signals.alternate;
     bool there = is_on(mine, f->sp());
-    if ((a[0] && is_bad(a[0])) || (a[1] && is_bad(a[1])))
-        return -EFAULT;
     stack_t former{};
     former.ss_sp = at<void>(static_cast<word>(mine.low));
     former.ss_flags = mine.flags | (there ? SS_ONSTACK : 0);
     former.ss_size = mine.bytes;
     if (a[0]) {
-        const stack_t s = *at<stack_t>(a[0]);
+        stack_t s;
+        if (!user_read(at<void>(a[0]), &s))
+            return -EFAULT;
         int mode = s.ss_flags & ~auto_disarm;
         if (there)
             return -EPERM;
@@ -160,9 +151,7 @@ word sigaltstack(thread *self, const frame *f, const word (&a)[6]) {
         else
             mine = {reinterpret_cast<uintptr_t>(s.ss_sp), s.ss_flags & auto_disarm, s.ss_size};
     }
-    if (a[1])
-        *at<stack_t>(a[1]) = former;
-    return 0;
+    return a[1] && !user_write(at<void>(a[1]), former) ? -EFAULT : 0;
 }
 
 } // namespace
@@ -179,6 +168,10 @@ int begin_signals(worker *w) {
     }
     // It is for the thread that wrote, whatever the others block: the kernel has only one to ask.
     capture(SIGPIPE);
+    // What touches memory of the program that is not there (base/user_memory.h).
+    capture(SIGSEGV);
+    capture(SIGBUS);
+    touches_are_caught = true;
     w->main.signals.blocked = former & ~never_blocked;
     count_thread(&w->main, true);
     block_in_kernel(kernel_mask());
@@ -215,18 +208,15 @@ bool masked_call(thread *self, long nr, word (&a)[6]) {
     default:
         return false;
     }
-    if (a[which] == 0 || is_bad(a[which]))
+    if (a[which] == 0)
         return false;
-    const signal_set *mask = at<const signal_set>(a[which]);
-    if (nr == SYS_pselect6) {
-        const auto *m = at<const with_size>(a[which]);
-        mask = m->mask;
-        if (!mask || m->bytes != sys::sigset_bytes)
-            return false; // calls::dispatch says what is wrong
-    } else if (!is_set(a[which + 1])) {
+    with_size m{at<const signal_set>(a[which]), static_cast<size_t>(a[which + 1])};
+    signal_set mask;
+    if (nr == SYS_pselect6 && !user_read(at<void>(a[which]), &m))
+        return false; // calls::dispatch says what is wrong
+    if (!m.mask || m.bytes != sys::sigset_bytes || !user_read(m.mask, &mask))
         return false;
-    }
-    set_mask_for_a_call(self, *mask);
+    set_mask_for_a_call(self, mask);
     a[which] = 0;
     return true;
 }

@@ -10,6 +10,7 @@
 
 #include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
+#include "co_routine/base/user_memory.h"
 #include "co_routine/core/switch.h"
 
 #include <cerrno>
@@ -66,7 +67,8 @@ void *thread_main(void *argument) {
 void finish_exit(co_env *, loop_task *task) {
     thread *t = CO_CONTAINER(task, thread, end_task);
     if (int *at = t->clear_child_tid) {
-        __atomic_store_n(at, 0, __ATOMIC_SEQ_CST);
+        if (can_write(at, sizeof *at))
+            __atomic_store_n(at, 0, __ATOMIC_SEQ_CST);
         int operation = is_in_stack(at) ? FUTEX_WAKE_PRIVATE : FUTEX_WAKE;
         const word wake[6] = {sys::as_word(at), operation, 1, 0, 0, 0};
         calls::futex(wake, true, true);
@@ -102,7 +104,8 @@ word clone_to(frame *child, long nr, const word (&a)[6]) {
     auto size = static_cast<size_t>(a[1]);
     if (size > sizeof args)
         return -E2BIG; // a field that is younger than this library
-    memcpy(&args, reinterpret_cast<const void *>(a[0]), size);
+    if (!copy_from_user(&args, reinterpret_cast<const void *>(a[0]), size))
+        return -EFAULT;
     args.stack_size = reinterpret_cast<uintptr_t>(child) - args.stack;
     return waist_clone(SYS_clone3, sys::as_word(&args), a[1], 0, 0, 0);
 }
@@ -153,9 +156,9 @@ word clone_thread(thread *self, frame *f, const word (&a)[6]) {
     t->signals.blocked = self->signals.blocked;
     t->clear_child_tid = r.flags & CLONE_CHILD_CLEARTID ? r.child_tid : nullptr;
     if (r.flags & CLONE_PARENT_SETTID)
-        *r.parent_tid = t->tid;
+        user_write(r.parent_tid, t->tid);
     if (r.flags & CLONE_CHILD_SETTID)
-        *r.child_tid = t->tid;
+        user_write(r.child_tid, t->tid);
     enlist_thread(t);
     thread_begins(t);
     count_new_thread(w);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/loop/offload.h"
 
+#include "co_routine/base/user_memory.h"
 #include "co_routine/core/cancel.h"
 #include "co_routine/loop/fd_events.h"
 #include "co_routine/loop/loop.h"
@@ -26,19 +27,6 @@ size_t alignment_for(const offload_buffer &b) {
         return least_alignment;
     size_t alignment = address & -address;
     return alignment < page_bytes ? alignment : page_bytes;
-}
-
-// Between the program's memory and ours, by the kernel, so that a bad address is EFAULT and no
-// crash. Where a sandbox forbids that, by hand.
-bool copy_user(void *ours, void *users, size_t bytes, bool to_user) {
-    iovec local{ours, bytes}, remote{users, bytes};
-    sys::word done = sys::call(to_user ? SYS_process_vm_writev : SYS_process_vm_readv,
-                               sys::gettid(), &local, 1, &remote, 1, 0);
-    if (done == -EPERM || done == -ENOSYS || done == -EACCES) {
-        memcpy(to_user ? users : ours, to_user ? ours : users, bytes);
-        return true;
-    }
-    return done >= 0 && static_cast<size_t>(done) == bytes;
 }
 
 // A coroutine that is dropped while it waits.
@@ -89,7 +77,7 @@ bool fill_buffers(offload_job *job, const offload_buffer *from, int count) {
         at = bounce + b.bytes;
         // What goes back whole must have come in whole: the call may write less.
         bool in = b.in || (b.out && !b.counted);
-        if (in && b.bytes > 0 && !copy_user(bounce, b.user, b.bytes, false))
+        if (in && b.bytes > 0 && !copy_from_user(bounce, b.user, b.bytes))
             return false;
         for (long &argument : job->args)
             if (argument == reinterpret_cast<long>(b.user))
@@ -106,7 +94,7 @@ int64_t empty_buffers(offload_job *job, int64_t result) {
         size_t bytes = b.bytes;
         if (b.counted && result < static_cast<int64_t>(bytes))
             bytes = result > 0 ? static_cast<size_t>(result) : 0;
-        if (bytes > 0 && !copy_user(b.bounce, b.user, bytes, true))
+        if (bytes > 0 && !copy_to_user(b.user, b.bounce, bytes))
             return -EFAULT;
     }
     return result;
