@@ -146,11 +146,22 @@ word timer_create(const word (&a)[6]) {
     return r;
 }
 
-// What is blocked stays so in the new program, which knows one thread: this one.
+bool is_set_to_ignore(int signal) {
+    return actions[signal].handler == reinterpret_cast<uintptr_t>(SIG_IGN);
+}
+
+// What is blocked stays so in the new program, which knows one thread: this one. And so does what is
+// ignored.
 word exec(thread *self, long nr, const word (&a)[6]) {
+    for (int s = 1; s <= most_signals; ++s)
+        if (is_captured(s) && is_set_to_ignore(s))
+            sys::call(SYS_rt_sigaction, s, &actions[s], nullptr, sys::sigset_bytes);
     block_in_kernel(self->signals.blocked);
     word r = native(nr, a);
     block_in_kernel(kernel_mask());
+    for (int s = 1; s <= most_signals; ++s)
+        if (is_captured(s))
+            set_kernel_action(s);
     return r;
 }
 
@@ -167,8 +178,11 @@ void capture(int signal) {
 
 word set_kernel_action(int signal) {
     kernel_action now = actions[signal];
-    bool ignored = now.handler == reinterpret_cast<uintptr_t>(SIG_IGN);
-    if (now.has_handler() || (is_captured(signal) && (!ignored || (bit_of(signal) & of_touches))))
+    // What is captured comes also where the program ignores it, for a thread that blocks it has it all
+    // the same: glibc's thread for SIGEV_THREAD, of signal 32, which whoever is born of a posix_spawn
+    // ignores. But an ignored SIGPIPE costs nothing.
+    bool free = signal == SIGPIPE && is_set_to_ignore(signal);
+    if (now.has_handler() || (is_captured(signal) && !free))
         now = action_of_ours(now.flags);
     return sys::call(SYS_rt_sigaction, signal, &now, nullptr, sys::sigset_bytes);
 }

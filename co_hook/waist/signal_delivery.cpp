@@ -9,6 +9,7 @@
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signal_restart.h"
 #include "co_hook/waist/signals.h"
+#include "co_hook/waist/stats.h"
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/user_memory.h"
@@ -239,6 +240,10 @@ void deliver_after_call(thread *t, frame *f, long nr, word result, interruption 
     signal_set mask;
     if (t->signals.deliverable() == 0 || !begin_handler(t, &p, &action, &mask))
         return;
+    if (nr >= 0) { // of this call nobody comes back to waist_call
+        t->call_nr = nr;
+        call_ends(t);
+    }
     bool restarts = how == interruption::restarts && (action.flags & SA_RESTART);
     f->rax = restarts ? static_cast<uint64_t>(nr)
                       : static_cast<uint64_t>(how == interruption::never ? result : -EINTR);

@@ -165,8 +165,11 @@ int tid_of_timer(int timer) {
 
 void note_timer(int timer, int tid) {
     size_t i = 0;
-    while (i < timers.size() && timers[i].timer != timer && timers[i].tid != 0)
+    while (i < timers.size() && timers[i].timer != timer)
         ++i;
+    if (i == timers.size() && tid != 0)
+        for (i = 0; i < timers.size() && timers[i].tid != 0;)
+            ++i;
     if (i < timers.size())
         timers[i] = {timer, tid};
     else if (tid != 0 && timers.reserve(i + 1))

@@ -48,7 +48,7 @@ static void part_timers(void) {
     pthread_join(t, NULL);
 }
 
-static void part_notified(void) {
+static void notify(void) {
     timer_t timer;
     struct sigevent e;
     struct itimerspec often = {{0, 10000000}, {0, 10000000}};
@@ -62,6 +62,62 @@ static void part_notified(void) {
         sem_wait(&semaphore);
     timer_delete(timer);
     puts("notified");
+}
+// glibc's signals of its own, which its sigaction refuses.
+static void set_internal(void (*handler)(int)) {
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        unsigned long mask;
+    } action = {handler, 0, NULL, 0};
+    for (int s = 32; s <= 33; ++s)
+        if (syscall(SYS_rt_sigaction, s, &action, NULL, sizeof action.mask) != 0)
+            abort();
+}
+static void part_notified(void) {
+    set_internal(SIG_DFL);
+    notify();
+}
+// As whoever is born of a posix_spawn finds them.
+static void part_notified_though_ignored(void) {
+    set_internal(SIG_IGN);
+    notify();
+}
+
+// A timer for one thread, with a signal that the process ignores and the thread waits for.
+static void *wait_for_timer(void *argument) {
+    struct sigevent e;
+    timer_t timer;
+    sigset_t s;
+    memset(&e, 0, sizeof e);
+    e.sigev_notify = SIGEV_THREAD_ID;
+    e.sigev_signo = SIGRTMIN + 2;
+    e._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    sigemptyset(&s);
+    sigaddset(&s, SIGRTMIN + 2);
+    pthread_sigmask(SIG_BLOCK, &s, NULL);
+    printf("SIGEV_THREAD_ID: %d\n", timer_create(CLOCK_MONOTONIC, &e, &timer));
+    timer_settime(timer, 0, &(struct itimerspec){{0, 0}, {0, 1000000}}, NULL);
+    siginfo_t info;
+    printf("awaited: %d", sigwaitinfo(&s, &info) == SIGRTMIN + 2);
+    printf(", of a timer: %d\n", info.si_code == SI_TIMER);
+    return argument;
+}
+static void part_ignored(void) {
+    on(SIGRTMIN + 2, SIG_IGN, 0);
+    pthread_t t;
+    pthread_create(&t, NULL, wait_for_timer, NULL);
+    pthread_join(t, NULL);
+    kill(getpid(), SIGRTMIN + 2);
+    puts("ignored by main");
+    execl("/proc/self/exe", "signals_many_prog", "is_ignored", NULL);
+}
+// What a program that is executed finds.
+static void part_is_ignored(void) {
+    struct sigaction a;
+    sigaction(SIGRTMIN + 2, NULL, &a);
+    printf("ignored %d\n", a.sa_handler == SIG_IGN);
 }
 
 // ---- Many at once
@@ -223,6 +279,9 @@ static void part_terminate(void) {
 
 static const struct part parts[] = {{"timers", part_timers},
                                     {"notified", part_notified},
+                                    {"notified_though_ignored", part_notified_though_ignored},
+                                    {"ignored", part_ignored},
+                                    {"is_ignored", part_is_ignored},
                                     {"storm", part_storm},
                                     {"profile", part_profile},
                                     {"terminate", part_terminate}};

@@ -6,10 +6,6 @@
 unset CORUN_DEBUG CORUN_OPTIONS LD_PRELOAD
 for program in "$B"/tests/waist/signals_*_prog; do
     for part in $("$program"); do
-        if [ "$part" = notified ]; then # hung in two runs of the whole suite, and never alone
-            echo "skip - $(basename "$program") notified: SIGEV_THREAD may hang, and it is not understood why"
-            continue
-        fi
         verdict "$(basename "$program") $part" \
             "same '$program' $part && grep -qx 'status 0' '$scratch/native'"
     done

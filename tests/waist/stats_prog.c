@@ -2,9 +2,11 @@
 /* For stats_test.sh: THREADS threads that each read READS bytes from one pipe; then what the next
  * words say: "signal" sends SIGUSR1 to the process while all of them wait, "hold" waits until it is
  * killed, "sync" writes a file and fsyncs it, "compute" keeps the turn for 60 ms, "own" handles USR1 itself,
- * "fork" does all of it in a child, "last" ends main by pthread_exit. */
+ * "fork" does all of it in a child, "last" ends main by pthread_exit, "handlers" interrupts each of
+ * five sigsuspends and one read that goes on. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +50,46 @@ static void compute(void) {
     while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < 60);
 }
 
+static pthread_t interrupted;
+static void *interrupt(void *unused) {
+    pthread_kill(interrupted, SIGUSR2);
+    return unused;
+}
+static void *interrupt_and_write(void *unused) {
+    pthread_kill(interrupted, SIGUSR2);
+    sched_yield();
+    if (write(ends[1], "x", 1) != 1)
+        abort();
+    return unused;
+}
+static void handled(int s) { (void)s; }
+
+/* They run when this thread waits, and not before. */
+static void be_interrupted(void) {
+    struct sigaction a;
+    sigset_t all_but_one, one;
+    pthread_t t;
+    char c;
+    memset(&a, 0, sizeof a);
+    a.sa_handler = handled;
+    a.sa_flags = SA_RESTART;
+    sigaction(SIGUSR2, &a, NULL);
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &one, &all_but_one);
+    interrupted = pthread_self();
+    for (int i = 0; i < 5; ++i) {
+        pthread_create(&t, NULL, interrupt, NULL);
+        sigsuspend(&all_but_one);
+        pthread_join(t, NULL);
+    }
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    pthread_create(&t, NULL, interrupt_and_write, NULL);
+    if (read(ends[0], &c, 1) != 1)
+        abort();
+    pthread_join(t, NULL);
+}
+
 int main(int argc, char **argv) {
     threads = atoi(argv[1]);
     reads = atoi(argv[2]);
@@ -88,6 +130,8 @@ int main(int argc, char **argv) {
             return 2;
     for (int i = 0; i < threads; ++i)
         pthread_join(t[i], NULL);
+    if (said(argc, argv, "handlers"))
+        be_interrupted();
     if (said(argc, argv, "compute"))
         compute();
     if (said(argc, argv, "sync")) {

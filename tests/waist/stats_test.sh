@@ -25,6 +25,9 @@ verdict 'the sums are those of the lines' '[ "$(awk "/^  call  /{on=1;next} on &
 verdict 'switches: two for a wait' '[ "$(value switches)" -ge 46 ]'
 verdict 'stacks of threads that ended' '[ "$(value "stack used at most, ended")" -ge 3000 ] && has " of 20 that were looked at"'
 verdict 'memory, and sites' '[ "$(value "memory resident")" -gt 1000 ] && [ "$(value "page tables")" -gt 10 ] && [ "$(value "system call sites")" -gt 400 ]'
+corun --stats "$prog" 1 10 handlers
+verdict 'a wait that a handler interrupts has parked; a read that goes on after it is made twice' \
+    '[ "$(column rt_sigsuspend 2)/$(column rt_sigsuspend 3)/$(column read 2)" = 5/5/12 ]'
 corun --stats "$prog" 20 10 sync
 verdict 'fsync goes to a helper' '[ "$(column fsync 2)/$(column fsync 4)" = 1/1 ] && [ "$(value "calls given to helpers")" -ge 1 ]'
 corun --stats "$prog" 2 1 compute sync
