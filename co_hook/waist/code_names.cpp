@@ -44,6 +44,11 @@ int info_of_code(const void *at, Dl_info *info) {
     return 1;
 }
 
+uintptr_t place_of_program(uintptr_t pc, uintptr_t sp) {
+    uintptr_t caller = *reinterpret_cast<const uintptr_t *>(sp);
+    return is_slot(caller) ? caller : pc;
+}
+
 unsigned format_code(char *out, unsigned size, uintptr_t pc) {
     uintptr_t shown = is_slot(pc) ? site_of_slot(pc) : pc;
     Dl_info info;

@@ -19,10 +19,18 @@ struct call_counts {
 struct stretch {
     uint64_t cycles = 0;
     int tid = 0;
-    long nr = -1;         // the call at its end; -1: none, a signal found it
+    long nr = -1;         // the call at its end; -1: none, it was preempted
     bool in_call = false; // most of it inside that call, not before it
-    uintptr_t pc = 0;     // behind the call, in its slot; or where the signal found it
+    uintptr_t pc = 0;     // behind the call, in its slot; or where it was preempted
 };
+
+// A thread that was preempted, and where that happened first. The first ones are noted.
+struct preempted_thread {
+    int tid = 0; // 0: nobody
+    uintptr_t pc = 0;
+    uint64_t times = 0;
+};
+inline constexpr unsigned noted_as_preempted = 16;
 
 inline constexpr unsigned counted_numbers = 512; // higher ones count as the last
 
@@ -31,6 +39,7 @@ struct worker_counts {
     uint64_t threads_created = 0, threads_ended = 0;
     unsigned most_threads = 1;
     stretch longest;
+    preempted_thread preempted[noted_as_preempted];
     call_counts calls[counted_numbers];
 
     call_counts &of(long nr) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/preempt.h"
 
+#include "co_hook/waist/code_names.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats.h"
 
+#include "co_routine/base/check.h"
 #include "co_routine/core/switch.h"
 
 #include <ctime>
@@ -35,6 +37,29 @@ void yield_in_handler(int, siginfo_t *, void *context) {
     turn_begins(t);
     leave_runtime(t);
     waist_sigreturn(static_cast<machine *>(context), t);
+}
+
+// Each thread is reported once, as it happens, or in the table.
+void note_preemption(worker *w, const thread *t, uintptr_t pc) {
+    ++w->preemptions;
+    if (w->counts.timed)
+        time_turn_preempted(t, pc);
+    for (preempted_thread &p : w->counts.preempted) {
+        if (p.tid == t->tid) {
+            ++p.times;
+            return;
+        }
+        if (p.tid != 0)
+            continue;
+        p = {t->tid, pc, 1};
+        if (debug_flags() & CO_DEBUG_BLOCKED) {
+            char where[300];
+            format_code(where, sizeof where, pc);
+            warn("computes or spins, and is preempted (thread %d; said once): at %s", t->tid,
+                 where);
+        }
+        return;
+    }
 }
 
 } // namespace
@@ -70,7 +95,7 @@ void on_tick(worker *w, thread *t, machine *m) {
         w->switches_at_tick = switches;
         return;
     }
-    ++w->preemptions;
+    note_preemption(w, t, place_of_program(m->at(REG_RIP), m->at(REG_RSP)));
     kernel_action yields{reinterpret_cast<uintptr_t>(&yield_in_handler), 0,
                          reinterpret_cast<uintptr_t>(&waist_restorer), 0};
     siginfo_t none{};

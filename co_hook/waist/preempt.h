@@ -4,6 +4,9 @@
 // second tick since it was switched to gets the frame of a handler that yields,
 // and goes on from there when its turn comes, with every register as it was.
 //
+// A thread that this happens to is reported once, with where it was first: in the table of --stats, and
+// with CORUN_DEBUG=blocked as it happens.
+//
 // Only code of the program is interrupted so: the runtime is left alone, it comes to an end by itself.
 // The program was made for threads that the kernel preempts anywhere.
 #pragma once

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/stats.h"
 
+#include "co_hook/waist/code_names.h"
 #include "co_hook/waist/numbers.h"
-#include "co_hook/waist/patch.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stats_table.h"
 
@@ -196,14 +196,11 @@ void on_stats_signal(int s, siginfo_t *, void *context) {
     uintptr_t fs = fs_base();
     const thread *t = whose_turn(w);
     const greg_t *registers = static_cast<const ucontext_t *>(context)->uc_mcontext.gregs;
-    auto pc = static_cast<uintptr_t>(registers[REG_RIP]);
     if (t && fs == t->fs) {
-        // waist_entry, which was called by a slot, passes a call on.
-        uintptr_t slot = *reinterpret_cast<const uintptr_t *>(registers[REG_RSP]);
-        pc = is_slot(slot) ? slot : pc;
         if (w->active)
             set_fs_base(w->fs);
-        answer(s, pc);
+        answer(s, place_of_program(static_cast<uintptr_t>(registers[REG_RIP]),
+                                   static_cast<uintptr_t>(registers[REG_RSP])));
         set_fs_base(fs);
         return;
     }
@@ -293,6 +290,13 @@ void time_call_ended(thread *t, bool had_turn) {
     note_stretch(t, now, lasted > turn / 2);
 }
 
+void time_turn_preempted(const thread *t, uintptr_t pc) {
+    stretch &longest = t->home->counts.longest;
+    uint64_t lasted = cycles() - t->counts.turn_began;
+    if (lasted > longest.cycles && t->counts.turn_began != 0)
+        longest = {lasted, t->tid, -1, false, pc};
+}
+
 void count_new_thread(worker *w) {
     ++w->counts.threads_created;
     if (w->live > w->counts.most_threads)
@@ -349,6 +353,7 @@ void begin_stats(worker *w) {
 void stats_after_fork_in_child(worker *w) {
     bool timed = w->counts.timed;
     w->counts = {};
+    w->preemptions = 0;
     w->counts.timed = timed;
     if (!timed)
         return;

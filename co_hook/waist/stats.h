@@ -23,6 +23,7 @@ namespace corun::waist {
 
 void time_call(thread *t);                      // as it begins
 void time_call_ended(thread *t, bool had_turn); // had_turn: nobody else had one meanwhile
+void time_turn_preempted(const thread *t, uintptr_t pc);
 
 inline void call_begins(thread *t, long nr) {
     worker *w = t->home;

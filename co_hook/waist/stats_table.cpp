@@ -77,8 +77,10 @@ void write_stretch(worker *w, const table_request &r) {
     note[0] = '\0';
     if (s.tid) {
         format_code(where, sizeof where, s.pc);
-        n = format_line(note, sizeof note, "thread %d, %s %s, %s", s.tid,
-                        s.in_call ? "in" : "before", call_label(s.nr).text, where);
+        const call_label call(s.nr);
+        const char *end = s.nr < 0 ? "until it was preempted" : call.text;
+        const char *how = s.nr < 0 ? "" : s.in_call ? "in " : "before ";
+        n = format_line(note, sizeof note, "thread %d, %s%s, %s", s.tid, how, end, where);
     }
     note[n] = '\0';
     out.time_row("longest turn", static_cast<double>(s.cycles) / r.cycles_per_ns, note);
@@ -89,10 +91,23 @@ void write_stretch(worker *w, const table_request &r) {
     out.time_row("this turn", static_cast<double>(r.turn_cycles) / r.cycles_per_ns, note);
 }
 
+void write_preempted(worker *w) {
+    for (const preempted_thread &p : w->counts.preempted) {
+        if (p.tid == 0)
+            return;
+        char label[64], note[320] = "first at ";
+        constexpr unsigned before = sizeof "first at " - 1;
+        format_line(label, sizeof label, "  of thread %d", p.tid);
+        format_code(note + before, sizeof note - before, p.pc);
+        out.row(label, p.times, "", note);
+    }
+}
+
 void write_loop(worker *w, const table_request &r) {
     const loop *l = w->env->event_loop;
     out.row("switches", w->env->counts.switches);
     out.row("preemptions", w->preemptions);
+    write_preempted(w);
     out.row("wake-ups of the loop", l ? l->counts.wakeups : 0);
     write_stretch(w, r);
     out.row("calls given to helpers", l ? l->counts.offloads : 0);
