@@ -94,6 +94,9 @@ void coctx_swap(coctx_t *from, coctx_t *to);
 COCTX_HIDDEN int coctx_make_regs(void **regs, char *stack_low, size_t stack_size_bytes,
                                  coctx_pfn_t pfn, const void *s, const void *s1);
 COCTX_HIDDEN void coctx_swap_regs(void **from, void **to);
+/* The same, faster where to was suspended by this same call, and its callers are the same: then the
+ * processor predicts their returns, one after the other. */
+COCTX_HIDDEN void coctx_swap_alike_regs(void **from, void **to);
 
 /* Makes a suspended context, which has run before, call landing first when it is resumed. Returns the
  * address where it would have gone on: landing must store that in *return_slot before anything

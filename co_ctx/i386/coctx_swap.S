@@ -32,8 +32,9 @@
     COCTX_CFI_SAVED_AT(COCTX_DWARF_##reg, COCTX_DWARF_ECX, COCTX_OFFSET_##reg)
 
 COCTX_TEXT
-COCTX_HIDDEN_ALIAS(coctx_swap_regs, coctx_swap)
-COCTX_FUNCTION_BEGIN(coctx_swap)
+
+/* Both functions; they differ in how they leave for the newcomer. */
+    .macro swap returns
     COCTX_ENDBR
     movl 4(%esp), %eax
     movl 8(%esp), %ecx
@@ -57,12 +58,12 @@ COCTX_FUNCTION_BEGIN(coctx_swap)
     movl COCTX_OFFSET_MXCSR(%ecx), %edx
     xorl COCTX_OFFSET_MXCSR(%eax), %edx
     andl $COCTX_MXCSR_CONTROL, %edx
-    jne .Lload_mxcsr
-.Lmxcsr_agrees:
+    jne .Lload_mxcsr\@
+.Lmxcsr_agrees\@:
     movzwl COCTX_OFFSET_FCW(%ecx), %edx
     cmpw COCTX_OFFSET_FCW(%eax), %dx
-    jne .Lload_fcw
-.Lfcw_agrees:
+    jne .Lload_fcw\@
+.Lfcw_agrees\@:
 
     .cfi_remember_state
     movl COCTX_OFFSET_ESP(%ecx), %esp
@@ -80,23 +81,39 @@ COCTX_FUNCTION_BEGIN(coctx_swap)
     .cfi_same_value %edi
     movl COCTX_OFFSET_EBP(%ecx), %ebp
     .cfi_same_value %ebp
-
-    /* A ret would be predicted to go back to the leaver, and always wrongly. notrack: where a
-     * suspended call goes on there is no endbr. */
-    notrack jmp *COCTX_OFFSET_EIP(%ecx)
+    .if \returns
+    pushl COCTX_OFFSET_EIP(%ecx)
+    .cfi_def_cfa_offset 4
+    ret
+    .else
+    notrack jmp *COCTX_OFFSET_EIP(%ecx) /* where a suspended call goes on there is no endbr */
+    .endif
     .cfi_restore_state
 
-.Lload_mxcsr:
+.Lload_mxcsr\@:
     ldmxcsr COCTX_OFFSET_MXCSR(%ecx)
-    jmp .Lmxcsr_agrees
+    jmp .Lmxcsr_agrees\@
 
-.Lload_fcw:
+.Lload_fcw\@:
     /* x87 exceptions strike late: a flag that the leaver raised under its mask would strike the
      * newcomer as soon as the control word unmasks it. The flags are not kept anyway. */
     fnclex
     fldcw COCTX_OFFSET_FCW(%ecx)
-    jmp .Lfcw_agrees
+    jmp .Lfcw_agrees\@
+    .endm
+
+/* A processor predicts a ret to go back where the last call came from. Where the newcomer stopped
+ * somewhere else that would be wrong each time, and here nothing is predicted of its returns. */
+COCTX_HIDDEN_ALIAS(coctx_swap_regs, coctx_swap)
+COCTX_FUNCTION_BEGIN(coctx_swap)
+    swap 0
 COCTX_FUNCTION_END(coctx_swap)
+
+/* Where it stopped in the same call, this ret and those of its callers are predicted rightly. */
+    .hidden coctx_swap_alike_regs
+COCTX_FUNCTION_BEGIN(coctx_swap_alike_regs)
+    swap 1
+COCTX_FUNCTION_END(coctx_swap_alike_regs)
 
 /*
  * The first frame of every context. coctx_make leaves its address in eip and

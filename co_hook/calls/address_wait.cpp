@@ -14,6 +14,9 @@
 #include <pthread.h>
 
 namespace corun::calls {
+
+constinit bool all_wait_and_wake_on_one_thread = false;
+
 namespace {
 
 // A queue for all addresses that meet here. All zero is an empty one.
@@ -80,6 +83,8 @@ void wake_late();
 class table_lock {
   public:
     explicit table_lock(bucket *a, bucket *b = nullptr) : a_(a), b_(b == a ? nullptr : b) {
+        if (all_wait_and_wake_on_one_thread)
+            return;
         ++tls_state.inside;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         if (b_ && b_ < a_) { // two threads that move waiters to and fro
@@ -91,6 +96,8 @@ class table_lock {
             spin_acquire(&b_->lock);
     }
     ~table_lock() {
+        if (all_wait_and_wake_on_one_thread)
+            return;
         if (b_)
             spin_release(&b_->lock);
         spin_release(&a_->lock);
@@ -107,7 +114,14 @@ class table_lock {
     bucket *a_, *b_;
 };
 
-// Under the lock, as are the next ones.
+// Under the lock, as are the next ones. The barrier of an increment is the waiter's half of rule 1.
+void count_waiters(bucket *b, int change) {
+    if (all_wait_and_wake_on_one_thread)
+        b->waiters += static_cast<unsigned>(change);
+    else
+        __atomic_add_fetch(&b->waiters, static_cast<unsigned>(change), __ATOMIC_SEQ_CST);
+}
+
 void append(bucket *b, coroutine *co) {
     co->wait_link = {nullptr, b->last};
     (b->last ? b->last->next : b->first) = &co->wait_link;
@@ -119,7 +133,7 @@ void remove(bucket *b, coroutine *co) {
     (link.prev ? link.prev->next : b->first) = link.next;
     (link.next ? link.next->prev : b->last) = link.prev;
     link = {};
-    __atomic_sub_fetch(&b->waiters, 1U, __ATOMIC_RELAXED);
+    count_waiters(b, -1);
 }
 
 void wake_one(bucket *b, coroutine *co, bool in_handler) {
@@ -136,7 +150,8 @@ bool has_waiters(bucket *b) {
 #if CO_TSAN // which knows no fences
     return __atomic_fetch_add(&b->waiters, 0U, __ATOMIC_SEQ_CST) != 0;
 #else
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!all_wait_and_wake_on_one_thread)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return __atomic_load_n(&b->waiters, __ATOMIC_RELAXED) != 0;
 #endif
 }
@@ -244,9 +259,9 @@ int wait_with(const request &q, coroutine *co, uintptr_t slot) {
     bucket *b = bucket_of(q.address);
     {
         table_lock guard(b);
-        __atomic_add_fetch(&b->waiters, 1U, __ATOMIC_SEQ_CST); // the waiter's half of rule 1
+        count_waiters(b, 1);
         if (q.changed(q.address, q.argument)) {
-            __atomic_sub_fetch(&b->waiters, 1U, __ATOMIC_RELAXED);
+            count_waiters(b, -1);
             return -EAGAIN;
         }
         set_slot(co, slot);
@@ -387,7 +402,7 @@ int requeue_at(const void *from, const void *to, int wake, int move,
         if (from == to)
             continue;
         remove(a, co);
-        __atomic_add_fetch(&b->waiters, 1U, __ATOMIC_SEQ_CST);
+        count_waiters(b, 1);
         append(b, co);
         if (filter *f = filter_of(slot))
             __atomic_store_n(&f->address, to, __ATOMIC_RELAXED);

@@ -43,6 +43,10 @@ struct wait_deadline {
     bool goes_on(int waited) const;
 };
 
+// A door that has every waiter and every waker on one kernel thread, and none in a signal handler, says
+// so before the first of them comes: then nothing here needs a locked instruction.
+extern bool all_wait_and_wake_on_one_thread __attribute__((visibility("hidden")));
+
 // Parks unless changed(address, argument). 0: woken (or for nothing: look again); -EAGAIN: changed
 // already; -ETIMEDOUT, -ECANCELED; -ENOMEM. bitset: as FUTEX_WAIT_BITSET. The kind's abandon
 // is abandon_address_wait.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/worker.h"
 
+#include "co_hook/calls/address_wait.h"
 #include "co_hook/calls/futex.h"
 #include "co_hook/waist/code_names.h"
 #include "co_hook/waist/idle_stacks.h"
@@ -189,6 +190,7 @@ int activate(worker *w) {
     w->active = true;
     sys::call(SYS_get_robust_list, 0, &self->robust_list, &self->robust_list_bytes);
     calls::all_threads_are_coroutines = &threads_of_futexes;
+    calls::all_wait_and_wake_on_one_thread = true; // while there is one worker
     claim_all_numbers();
     begin_stats(w);
     begin_debugging(w);

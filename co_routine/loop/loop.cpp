@@ -248,21 +248,17 @@ loop *loop_of(co_env *env, int *error) {
 
 void loop_turn(co_env *env, int64_t wake_by_ns) {
     loop *l = env->event_loop;
-    // Those made ready from here on wait for the next turn.
-    for (size_t n = env->ready_count; n > 0; --n) {
+    // Those made ready from here on wait for the next turn, but for a few (give_way).
+    l->turn_left = static_cast<ptrdiff_t>(env->ready_count);
+    while (l->turn_left > 0) {
         coroutine *co = env->pop_ready();
         if (!co)
             break;
-        count_as_started(env, co);
-        // As resume() does, but the root keeps its own state: it may be parked, and this loop its
-        // way of waiting.
-        co->caller = &env->root;
-        co->clear(flag_woken);
-        co->state = co_state::running;
-        if (CO_UNLIKELY(env->watch != nullptr))
-            watch_switch(env, co);
+        --l->turn_left;
+        begin_turn_of(env, co);
         switch_to(env, &env->root, co);
     }
+    l->turn_left = no_turn;
     if (CO_UNLIKELY(env->watch != nullptr))
         watch_turn_end(env);
     if (l->tasks_first)

@@ -25,7 +25,7 @@ int park(const wait_kind &kind, wait_subject subject, int64_t deadline_ns) {
     co->deadline_ns = deadline_ns;
     co->state = co_state::parked;
     if (CO_LIKELY(co != &env->root)) {
-        yield_to_caller(env);
+        give_way(env, l);
     } else {
         while (co->state == co_state::parked)
             loop_turn(env, no_deadline);

@@ -277,21 +277,24 @@ template <class Function> void *address_of(Function *f) { return reinterpret_cas
 // The function whose unwind table covers pc, or null.
 inline void *function_at(void *pc) { return _Unwind_FindEnclosingFunction(pc); }
 
-// The bytes of coctx_swap, by its unwind table.
+using swap_function = void (*)(coctx_t *, coctx_t *);
+
+// The bytes of a function, by its unwind table.
 struct code_range {
     const char *low, *high;
     bool holds(const void *pc) const {
         return static_cast<const char *>(pc) >= low && static_cast<const char *>(pc) < high;
     }
 };
+inline code_range code_of(swap_function f) {
+    const char *low = static_cast<const char *>(address_of(f)), *high = low;
+    // The function finds the one before its argument, which it takes for a return address.
+    while (function_at(const_cast<char *>(high + 1)) == low)
+        high++;
+    return {low, high};
+}
 inline code_range swap_code() {
-    static const code_range range = [] {
-        const char *low = static_cast<const char *>(address_of(coctx_swap)), *high = low;
-        // The function finds the one before its argument, which it takes for a return address.
-        while (function_at(const_cast<char *>(high + 1)) == low)
-            high++;
-        return code_range{low, high};
-    }();
+    static const code_range range = code_of(coctx_swap);
     return range;
 }
 

@@ -4,7 +4,7 @@
  * stack has an end.
  *
  * The proof by single step: the trap flag makes the processor raise SIGTRAP after every instruction.
- * In the handler the stack is unwound, and the frame outside coctx_swap must be the caller of the
+ * In the handler the stack is unwound, and the frame outside the swap must be the caller of the
  * side that owns rsp at that moment, with that side's values in every callee-saved register, and so
  * on to the side's first frame.
  */
@@ -36,12 +36,14 @@ struct step {
 constexpr int step_limit = 512;
 step steps[step_limit];
 int step_count;
+swap_function tested_swap; // the one that is tested
+code_range code_of_swap;
 
 void take_step(int, siginfo_t *, void *ucontext) {
     const ucontext_t *uc = static_cast<ucontext_t *>(ucontext);
     void *pc = interrupted_pc(uc);
-    const bool ours = swap_code().holds(pc) || (static_cast<char *>(pc) >= coctx_start_frame &&
-                                                static_cast<char *>(pc) < coctx_start_frame + 32);
+    const bool ours = code_of_swap.holds(pc) || (static_cast<char *>(pc) >= coctx_start_frame &&
+                                                 static_cast<char *>(pc) < coctx_start_frame + 32);
     if (!ours || step_count == step_limit)
         return;
     step &s = steps[step_count++];
@@ -58,13 +60,14 @@ void clear_trap_flag() {
 #endif
 }
 
-class SingleStep : public testing::Test {
+class SingleStep : public testing::TestWithParam<swap_function> {
   protected:
     SingleStep() {
         trace warm;
         unwind_here(warm); // the first unwinding may allocate
         outermost_here = warm.outermost();
-        swap_code();
+        tested_swap = GetParam();
+        code_of_swap = code_of(tested_swap);
         step_count = 0;
         struct sigaction sa = {};
         sa.sa_sigaction = take_step;
@@ -77,12 +80,12 @@ class SingleStep : public testing::Test {
         _mm_setcsr(mxcsr);
     }
 
-    // Checks one step taken inside coctx_swap. caller_there: whom the context runs, or null when it
+    // Checks one step taken inside the swap. caller_there: whom the context runs, or null when it
     // has not run yet and its first frame is all there is.
     void check(const step &s, void *caller_there) {
         const bool is_there = there.holds(s.sp);
-        const auto offset = static_cast<char *>(s.pc) - swap_code().low;
-        SCOPED_TRACE("coctx_swap+" + std::to_string(offset) + (is_there ? ", there" : ", here"));
+        const auto offset = static_cast<char *>(s.pc) - code_of_swap.low;
+        SCOPED_TRACE("swap+" + std::to_string(offset) + (is_there ? ", there" : ", here"));
         const int swap = s.stack.find_pc(s.pc);
         ASSERT_GE(swap, 0);
         ASSERT_LT(swap + 1, s.stack.depth);
@@ -108,7 +111,7 @@ class SingleStep : public testing::Test {
         int crossings = 0;
         bool was_there = false, first = true;
         for (int i = 0; i < step_count; i++) {
-            if (!swap_code().holds(steps[i].pc))
+            if (!code_of_swap.holds(steps[i].pc))
                 continue;
             check(steps[i], caller_there);
             covered.insert(static_cast<const char *>(steps[i].pc));
@@ -140,15 +143,15 @@ void *answer(void *s, void *) {
     sides *both = static_cast<sides *>(s);
     for (;;) {
         both->changed_registers +=
-            canary_swap(both->there, both->here, seed_there, both->flags, coctx_swap);
+            canary_swap(both->there, both->here, seed_there, both->flags, tested_swap);
     }
 }
 
 // contract 3
-TEST_F(SingleStep, EveryInstructionOfASwapUnwindsToTheSideThatOwnsTheStack) {
+TEST_P(SingleStep, EveryInstructionOfASwapUnwindsToTheSideThatOwnsTheStack) {
     sides both{&here.ctx, &there.ctx, 0, 0};
     ASSERT_EQ(there.make(answer, &both), 0);
-    coctx_swap(&here.ctx, &there.ctx);
+    tested_swap(&here.ctx, &there.ctx);
 
     const unsigned nearest = _mm_getcsr();
     const unsigned short x87_default = 0x037f, x87_double = 0x027f;
@@ -159,10 +162,10 @@ TEST_F(SingleStep, EveryInstructionOfASwapUnwindsToTheSideThatOwnsTheStack) {
         if (differs & 2)
             asm volatile("fldcw %0" : : "m"(x87_double));
         both.flags = 0; // stepped on the way in
-        EXPECT_EQ(canary_swap(&here.ctx, &there.ctx, seed_here, trap_flag, coctx_swap), 0);
+        EXPECT_EQ(canary_swap(&here.ctx, &there.ctx, seed_here, trap_flag, tested_swap), 0);
         check_all(address_of(answer));
         both.flags = trap_flag; // stepped on the way back
-        EXPECT_EQ(canary_swap(&here.ctx, &there.ctx, seed_here, 0, coctx_swap), 0);
+        EXPECT_EQ(canary_swap(&here.ctx, &there.ctx, seed_here, 0, tested_swap), 0);
         check_all(address_of(answer));
         asm volatile("fldcw %0" : : "m"(x87_default));
         _mm_setcsr(nearest);
@@ -171,32 +174,32 @@ TEST_F(SingleStep, EveryInstructionOfASwapUnwindsToTheSideThatOwnsTheStack) {
 
     // Nothing was skipped: the steps cover the function from its first byte to its last, and the
     // gaps are no longer than one instruction.
-    const char *previous = swap_code().low;
+    const char *previous = code_of_swap.low;
     ASSERT_FALSE(covered.empty());
     EXPECT_EQ(*covered.begin(), previous);
     for (const char *pc : covered) {
-        EXPECT_LE(pc - previous, 8) << "after +" << previous - swap_code().low;
+        EXPECT_LE(pc - previous, 8) << "after +" << previous - code_of_swap.low;
         previous = pc;
     }
-    EXPECT_LE(swap_code().high - previous, 8);
+    EXPECT_LE(code_of_swap.high - previous, 8);
 }
 
 // contract 3
-TEST_F(SingleStep, TheSwapThatBeginsAContextAndItsFirstFrameUnwindToTheEnd) {
+TEST_P(SingleStep, TheSwapThatBeginsAContextAndItsFirstFrameUnwindToTheEnd) {
     const auto begin = [](void *s, void *) -> void * {
         clear_trap_flag();
         sides *both = static_cast<sides *>(s);
-        coctx_swap(both->there, both->here);
+        tested_swap(both->there, both->here);
         abort();
     };
     sides both{&here.ctx, &there.ctx, 0, 0};
     ASSERT_EQ(there.make(begin, &both), 0);
-    EXPECT_EQ(canary_swap(&here.ctx, &there.ctx, seed_here, trap_flag, coctx_swap), 0);
+    EXPECT_EQ(canary_swap(&here.ctx, &there.ctx, seed_here, trap_flag, tested_swap), 0);
 
     int in_first_frame = 0;
     for (int i = 0; i < step_count; i++) {
         const step &s = steps[i];
-        if (swap_code().holds(s.pc))
+        if (code_of_swap.holds(s.pc))
             continue;
         in_first_frame++;
         const int first = s.stack.find_pc(s.pc);
@@ -208,6 +211,14 @@ TEST_F(SingleStep, TheSwapThatBeginsAContextAndItsFirstFrameUnwindToTheEnd) {
     EXPECT_GE(in_first_frame, 3); // endbr, the arguments, the call
     check_all(nullptr);
 }
+
+// The other has the same arguments, and works on what a coctx_t begins with.
+INSTANTIATE_TEST_SUITE_P(Of, SingleStep,
+                         testing::Values(coctx_swap,
+                                         reinterpret_cast<swap_function>(coctx_swap_alike_regs)),
+                         [](const testing::TestParamInfo<swap_function> &which) {
+                             return which.param == coctx_swap ? "Swap" : "SwapAlike";
+                         });
 
 /* ---- The end of the stack ----------------------------------------------------------------------- */
 
