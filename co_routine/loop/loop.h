@@ -4,8 +4,9 @@
 // other threads, descriptors and deadlines. With nothing ready it sleeps until the next of these; an
 // idle loop wakes for nothing.
 //
-// Fair: coroutines made ready during a turn run in the next, and descriptors and timers are looked
-// at every few turns at the latest, so one that is always ready starves nobody.
+// Fair: coroutines made ready during a turn run in the next, but for 16 that those who park may go
+// straight on to (give_way); and descriptors and timers are looked at every few turns at the latest, so
+// one that is always ready starves nobody.
 #pragma once
 
 #include "co_routine/base/sparse_array.h"
