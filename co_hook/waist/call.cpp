@@ -4,6 +4,7 @@
 #include "co_hook/calls/dispatch.h"
 #include "co_hook/calls/futex.h"
 #include "co_hook/waist/loaded.h"
+#include "co_hook/waist/rights.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
 #include "co_hook/waist/stats.h"
@@ -89,6 +90,8 @@ word prctl(thread *self, const word (&a)[6]) {
     if (a[0] == PR_GET_NAME && extra && !is_main)
         return copy_to_user(reinterpret_cast<void *>(a[1]), extra->name, 16) ? 0 : -EFAULT;
     word result;
+    if (rights_call(self, SYS_prctl, a, &result))
+        return result;
     return calls::dispatch(SYS_prctl, a, true, &result) ? result : native(SYS_prctl, a);
 }
 
@@ -170,6 +173,8 @@ word call_outside(frame *f, thread *t, long nr) {
         word result = native(nr, arg.a);
         if (of_program && nr == SYS_rt_sigaction && result == 0)
             stats_after_sigaction(arg.a);
+        if (of_program && sets_filter(nr, arg.a) && !sys::failed(result))
+            filter_is_set();
         return result;
     }
     if (of_program && makes_thread(nr, arg.a)) {
@@ -198,7 +203,7 @@ word call_of_thread(thread *self, frame *f, long nr) {
         return makes_thread(nr, arg.a) ? clone_thread(self, f, arg.a)
                                        : clone_process(self, f, arg.a);
     if (thread_call(self, nr, arg.a, &result) || signal_call(self, f, nr, arg.a, &result) ||
-        set_ids_call(self, nr, arg.a, &result) || calls::dispatch(nr, arg.a, true, &result))
+        rights_call(self, nr, arg.a, &result) || calls::dispatch(nr, arg.a, true, &result))
         return result;
     return native(nr, arg.a);
 }

@@ -12,12 +12,13 @@ namespace {
 
 // clang-format off
 // From the start: what makes a second thread or process, and what loads objects (loaded.h).
-constexpr short of_one_thread[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork, SYS_mmap, SYS_close};
+constexpr short of_one_thread[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork, SYS_mmap, SYS_close,
+                                   SYS_prctl, SYS_seccomp};
 
 // Threads and signals (waist/), then what calls/dispatch*.cpp know.
 constexpr short of_threads[] = {
     SYS_exit, SYS_gettid, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list,
-    SYS_rseq, SYS_arch_prctl, SYS_prctl, SYS_munmap, SYS_mprotect, SYS_tgkill, SYS_tkill, SYS_rt_sigaction,
+    SYS_rseq, SYS_arch_prctl, SYS_munmap, SYS_mprotect, SYS_tgkill, SYS_tkill, SYS_rt_sigaction,
     SYS_rt_sigprocmask, SYS_rt_sigpending, SYS_rt_sigsuspend, SYS_rt_sigtimedwait,
     SYS_rt_tgsigqueueinfo, SYS_sigaltstack, SYS_pause, SYS_timer_create, SYS_timer_delete,
     SYS_execve, SYS_execveat, SYS_sched_getaffinity,
@@ -25,7 +26,7 @@ constexpr short of_threads[] = {
     SYS_sched_setscheduler, SYS_sched_rr_get_interval, SYS_sched_getattr, SYS_sched_setattr,
     SYS_getpriority, SYS_setpriority, SYS_futex, SYS_setuid, SYS_setgid, SYS_setreuid,
     SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setfsuid, SYS_setfsgid, SYS_setgroups,
-    SYS_capset, SYS_unshare, SYS_setns, SYS_seccomp, SYS_landlock_restrict_self};
+    SYS_capset, SYS_unshare, SYS_setns, SYS_landlock_restrict_self};
 constexpr short of_calls[] = {
     SYS_read, SYS_readv, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_write, SYS_writev,
     SYS_pwrite64, SYS_pwritev, SYS_pwritev2, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg,

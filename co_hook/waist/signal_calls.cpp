@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/signal_calls.h"
 
-#include "co_hook/calls/credentials.h"
+#include "co_hook/waist/rights.h"
 #include "co_hook/waist/signal_delivery.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signals.h"
 
-#include "co_routine/base/check.h"
 #include "co_routine/base/user_memory.h"
 
 #include <cerrno>
@@ -39,41 +38,6 @@ word signal_thread(thread *t, const siginfo_t &info) {
     return send_to(t, info);
 }
 
-// ---- The broadcast of set*id
-//
-// libc signals every thread; each makes the system call in its handler, the one that asked for it
-// comes last, and if their results differ libc aborts. The kernel has one set of credentials for all
-// of them here: the first call of the round is made, the others get its result.
-
-struct {
-    const thread *caller; // nullptr: no round is under way
-    bool made;
-    long nr;
-    word a[3];
-    word result;
-} round_of_ids;
-
-bool sets_ids(long nr) {
-    switch (nr) {
-    case SYS_setuid:
-    case SYS_setgid:
-    case SYS_setreuid:
-    case SYS_setregid:
-    case SYS_setresuid:
-    case SYS_setresgid:
-    case SYS_setgroups:
-        return true;
-    default:
-        return false;
-    }
-}
-
-word set_ids(long nr, const word (&a)[6]) {
-    if (int e = calls::before_credentials_change(true))
-        return e;
-    return native(nr, a);
-}
-
 // ---- Numbers of threads
 
 bool is_virtual(int tid) { return tid > 4194304; }
@@ -89,8 +53,8 @@ word send_by_number(thread *self, int tid, const siginfo_t &info) {
         return -EINVAL;
     if (s == 0)
         return 0;
-    if (s == set_ids_signal && (!round_of_ids.caller || round_of_ids.made))
-        round_of_ids = {self, false, 0, {}, 0};
+    if (s == set_ids_signal)
+        rights_round_begins(self);
     return signal_thread(t, info);
 }
 
@@ -185,43 +149,6 @@ word set_kernel_action(int signal) {
     if (now.has_handler() || (is_captured(signal) && !free))
         now = action_of_ours(now.flags);
     return sys::call(SYS_rt_sigaction, signal, &now, nullptr, sys::sigset_bytes);
-}
-
-word refuse_for_one_thread() {
-    warn(
-        "a change of credentials or namespaces for one thread is refused: all threads of a program "
-        "under corun have the same");
-    return -EPERM;
-}
-
-bool set_ids_call(thread *self, long nr, const word (&a)[6], word *result) {
-    bool others = self->home->live > 1;
-    if (others && (nr == SYS_unshare || nr == SYS_setns))
-        return *result = refuse_for_one_thread(), true;
-    if (others && (nr == SYS_setfsuid || nr == SYS_setfsgid)) // which know no errors
-        return refuse_for_one_thread(), *result = native(nr, {-1, 0, 0, 0, 0, 0}), true;
-    if (!sets_ids(nr))
-        return false;
-    auto &round = round_of_ids;
-    bool in_round = round.caller && (self->signals.sets_ids || self == round.caller);
-    bool last = self == round.caller;
-    self->signals.sets_ids = false;
-    if (!in_round) {
-        if (self->home->live > 1) {
-            warn(
-                "a change of credentials for one thread is refused: all threads of a program under "
-                "corun have the same");
-            return *result = -EPERM, true;
-        }
-        return *result = set_ids(nr, a), true;
-    }
-    bool known = round.made && round.nr == nr && memcmp(round.a, a, sizeof round.a) == 0;
-    if (!known)
-        round = {round.caller, true, nr, {a[0], a[1], a[2]}, set_ids(nr, a)};
-    *result = round.result;
-    if (last)
-        round.caller = nullptr;
-    return true;
 }
 
 bool sending_call(thread *self, long nr, const word (&a)[6], word *result) {

@@ -15,8 +15,6 @@ void thread_ends(thread *t);   // it is in no list any more
 
 // System calls about signals. False: it is none, or not ours to make.
 bool signal_call(thread *self, frame *f, long nr, word (&a)[6], word *result);
-// set*id and the like, which libc makes once for each thread. False: an ordinary call.
-bool set_ids_call(thread *self, long nr, const word (&a)[6], word *result);
 
 // Around a call: whatever was recorded is given to threads, which may interrupt self before it parks.
 inline void signals_before_call() {

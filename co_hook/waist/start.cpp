@@ -6,6 +6,7 @@
 #include "co_hook/waist/loaded.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/patch.h"
+#include "co_hook/waist/rights.h"
 #include "co_hook/waist/stacks.h"
 #include "co_hook/waist/stats.h"
 #include "co_hook/waist/worker.h"
@@ -86,6 +87,7 @@ const char *prepare(const options &asked) {
     watch_loading(asked.list_sites, asked.or_native);
     if (asked.stack_bytes && set_default_stack(asked.stack_bytes) != 0)
         return "this libc has no default size for the stacks of threads (--stack)";
+    look_for_filter();
     claim_first_numbers();
     patch_summary &summary = patched_so_far;
     const char *failed = nullptr;

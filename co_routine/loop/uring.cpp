@@ -332,6 +332,10 @@ size_t uring_in_flight() {
     return env && env->event_loop && env->event_loop->ring ? env->event_loop->ring->count : 0;
 }
 
+void uring_give_up() {
+    __atomic_store_n(&availability, static_cast<int>(missing), __ATOMIC_RELAXED);
+}
+
 void uring_pretend_missing(bool missing_now) {
     ring_pretend_missing = missing_now;
     __atomic_store_n(&availability, static_cast<int>(missing_now ? missing : unknown),

@@ -41,6 +41,9 @@ int64_t uring_connect(const wait_kind &kind, int fd, const sockaddr *address, so
 // Requests of the calling thread that the kernel has now.
 size_t uring_in_flight();
 
+// From here on none is begun: a filter may forbid what they carry.
+void uring_give_up();
+
 // Tests: there is no io_uring.
 void uring_pretend_missing(bool missing);
 
