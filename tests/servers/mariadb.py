@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""mariadbd as Debian configures it, a thread per connection: data, locks, sleepers, recovery."""
+"""mariadbd as Debian configures it (contract 42), a thread per connection: data, locks, sleepers, recovery."""
 from head import *
 
 need("mariadbd", "mariadb-install-db", "mariadb", "mariadb-slap")

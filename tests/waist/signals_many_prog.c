@@ -277,6 +277,43 @@ static void part_terminate(void) {
     }
 }
 
+// ---- contract 42: nobody is left of whoever ran last, and the scheduler waits
+
+static void *soon_gone(void *unused) {
+    pause_ms(2);
+    return unused;
+}
+static void part_gone(void) {
+    enum { times = 20 };
+    int asked[2];
+    char c;
+    on(SIGUSR1, count, 0);
+    if (pipe(asked) != 0)
+        abort();
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) {
+        close(asked[1]);
+        while (read(asked[0], &c, 1) == 1) {
+            pause_ms(10); // the thread that is gone was the last to run
+            kill(parent, SIGUSR1);
+        }
+        _exit(0);
+    }
+    int interrupted = 0;
+    for (int i = 0; i < times; ++i) {
+        pthread_t t;
+        pthread_create(&t, NULL, soon_gone, NULL);
+        pthread_detach(t);
+        if (write(asked[1], "x", 1) != 1)
+            abort();
+        interrupted += in_read() < 0 && errno == EINTR;
+    }
+    close(asked[1]);
+    waitpid(child, NULL, 0);
+    printf("interrupted %d times of %d, handled %d, by the main thread %d\n", interrupted, times,
+           handled, pthread_equal(handled_by, pthread_self()) != 0);
+}
+
 static const struct part parts[] = {{"timers", part_timers},
                                     {"notified", part_notified},
                                     {"notified_though_ignored", part_notified_though_ignored},
@@ -284,7 +321,8 @@ static const struct part parts[] = {{"timers", part_timers},
                                     {"is_ignored", part_is_ignored},
                                     {"storm", part_storm},
                                     {"profile", part_profile},
-                                    {"terminate", part_terminate}};
+                                    {"terminate", part_terminate},
+                                    {"gone", part_gone}};
 
 int main(int argc, char **argv) {
     return run_part(parts, sizeof parts / sizeof parts[0], argc, argv);
