@@ -116,8 +116,7 @@ void judge_machine(const machine &m, findings *out) {
             text("MemoryDenyWriteExecute or its like forbids to change code (%s)", m.forbidden),
             "MemoryDenyWriteExecute=no in the service's unit, or execmem in its SELinux policy");
     else if (m.forbidden != nullptr)
-        out->add(weight::cannot,
-                 text("what corun does at the start is forbidden here (%s)", m.forbidden),
+        out->add(weight::cannot, text("what corun needs is forbidden here (%s)", m.forbidden),
                  m.seccomp_filter ? "allow it in the seccomp filter" : nullptr);
     else if (m.deny_write_exec)
         out->add(weight::cannot, "MemoryDenyWriteExecute forbids to change code",

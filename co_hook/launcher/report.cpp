@@ -107,9 +107,9 @@ void remark_machine(const machine &m, findings *out) {
             weight::note, "the kernel or the processor has no FSGSBASE",
             "each switch costs a system call more; Linux 5.9 has it, nofsgsbase takes it away");
     if (m.seccomp_filter)
-        out->add(weight::note, "a seccomp filter lies on this process",
-                 "what corun needs at the start was tried and is allowed; where io_uring is not, "
-                 "helper threads serve");
+        out->add(
+            weight::note, "a seccomp filter lies on this process",
+            "what corun needs was tried and is allowed; helper threads serve in place of io_uring");
 }
 
 void line(const char *label, const char *value) { printf("  %-11s %s\n", label, value); }
