@@ -80,9 +80,9 @@ word wait_and_look(int count, three_sets &sets, pollfd *fds, size_t n, int64_t d
         if (beat_ns != 0 && deadline_ns - beat_ns > now_ns())
             until = now_ns() + beat_ns;
         word r = wait_for_poll(select_kind, fds, n, until);
+        sets.restore(); // also for an error: it leaves them as they were
         if (r < 0)
             return r;
-        sets.restore();
         word ready = look(count, sets, mask);
         if (ready != 0)
             return ready;
@@ -95,8 +95,10 @@ word wait_and_look(int count, three_sets &sets, pollfd *fds, size_t n, int64_t d
         pause_ns = pause_ns < 10 * ns_per_ms ? pause_ns + ns_per_ms : pause_ns;
         until = deadline_ns - now > pause_ns ? now + pause_ns : deadline_ns;
         int e = park(pause_kind, {}, until);
-        if (e == -ECANCELED || e == -ENOMEM)
+        if (e == -ECANCELED || e == -ENOMEM) {
+            sets.restore();
             return e;
+        }
     }
 }
 

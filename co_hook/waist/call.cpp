@@ -5,6 +5,7 @@
 #include "co_hook/calls/futex.h"
 #include "co_hook/waist/loaded.h"
 #include "co_hook/waist/rights.h"
+#include "co_hook/waist/signal_fds.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
 #include "co_hook/waist/stats.h"
@@ -167,6 +168,8 @@ word call_outside(frame *f, thread *t, long nr) {
         note_closing(static_cast<int>(arg.a[0]));
     if (of_program && nr == SYS_mmap)
         return mmap(arg.a);
+    if (of_program && (nr == SYS_signalfd || nr == SYS_signalfd4))
+        return make_signalfd(nr, arg.a);
     if (of_program && nr == SYS_exit_group)
         stats_at_end();
     if (!is_clone(nr) || !is_request(nr, arg.a)) {

@@ -11,9 +11,10 @@ namespace corun::waist {
 namespace {
 
 // clang-format off
-// From the start: what makes a second thread or process, and what loads objects (loaded.h).
+// From the start: what makes a second thread or process, what loads objects (loaded.h), and what is to be
+// known of signals and of rights.
 constexpr short of_one_thread[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork, SYS_mmap, SYS_close,
-                                   SYS_prctl, SYS_seccomp};
+                                   SYS_prctl, SYS_seccomp, SYS_signalfd, SYS_signalfd4};
 
 // Threads and signals (waist/), then what calls/dispatch*.cpp know.
 constexpr short of_threads[] = {

@@ -3,6 +3,7 @@
 
 #include "co_hook/waist/rights.h"
 #include "co_hook/waist/signal_delivery.h"
+#include "co_hook/waist/signal_fds.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signals.h"
 
@@ -115,13 +116,17 @@ bool is_set_to_ignore(int signal) {
 }
 
 // What is blocked stays so in the new program, which knows one thread: this one. And so does what is
-// ignored.
+// ignored, and what is pending.
 word exec(thread *self, long nr, const word (&a)[6]) {
     for (int s = 1; s <= most_signals; ++s)
         if (is_captured(s) && is_set_to_ignore(s))
             sys::call(SYS_rt_sigaction, s, &actions[s], nullptr, sys::sigset_bytes);
-    block_in_kernel(self->signals.blocked);
-    word r = native(nr, a);
+    word r;
+    {
+        loan l(self, self->signals.pending & self->signals.blocked);
+        block_in_kernel(self->signals.blocked);
+        r = native(nr, a);
+    }
     block_in_kernel(kernel_mask());
     for (int s = 1; s <= most_signals; ++s)
         if (is_captured(s))

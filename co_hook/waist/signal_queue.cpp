@@ -2,6 +2,7 @@
 #include "co_hook/waist/signal_queue.h"
 
 #include "co_hook/waist/signal_delivery.h"
+#include "co_hook/waist/signal_fds.h"
 #include "co_hook/waist/signal_restart.h"
 #include "co_hook/waist/signals.h"
 
@@ -27,11 +28,13 @@ signal_set blocked_by_all; // in the kernel, too, but for moments
 signal_set *mask_of_interrupted;
 signal_set never_in_kernel = of_touches; // until somebody sends one that all threads block
 
+signal_set held; // besides, for a loan (signal_fds.h)
+
 void tell_mask() {
     if (mask_of_interrupted)
         *mask_of_interrupted = blocked_by_all;
     else
-        block_in_kernel(blocked_by_all);
+        block_in_kernel(blocked_by_all | held);
 }
 
 void add_to_counts(signal_set which, bool more) {
@@ -143,6 +146,8 @@ int enqueue(thread *t, const siginfo_t &info, bool of_process) {
     if (wanted) {
         mine.look = true;
         interrupt(t);
+    } else {
+        show_to_signalfds(t, s);
     }
     return 0;
 }
@@ -194,6 +199,11 @@ void masks_go_to(signal_set *of_interrupted) { mask_of_interrupted = of_interrup
 
 void block_in_kernel(signal_set mask) {
     sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, sys::sigset_bytes);
+}
+
+void hold_in_kernel(signal_set which) {
+    held = which;
+    tell_mask();
 }
 
 void set_blocked(thread *t, signal_set now) {
@@ -351,6 +361,14 @@ void drop_pending(thread *t, int signal) {
         free_pending(p);
     }
     mine.pending &= signal == 0 ? 0 : ~bit_of(signal);
+}
+
+void remove_pending(thread *t, pending_signal *p) {
+    int s = p->info.si_signo;
+    p->link.unlink();
+    free_pending(p);
+    if (!has_one(t->signals, s, true) && !has_one(t->signals, s, false))
+        t->signals.pending &= ~bit_of(s);
 }
 
 void offer_to_others(thread *t, signal_set which) {

@@ -24,6 +24,7 @@ void set_blocked(thread *t, signal_set now);
 void set_mask_for_a_call(thread *t, signal_set mask); // the former one comes back
 void restore_former_mask(thread *t);
 void block_in_kernel(signal_set mask); // until kernel_mask() is in force again
+void hold_in_kernel(signal_set which); // besides what kernel_mask() says; 0: no more
 void count_thread(const thread *t, bool begins);
 
 // ---- Pending
@@ -40,6 +41,7 @@ void give_out(const siginfo_t &info, int interrupted_tid);
 // Takes the next of these out. False: there is none.
 bool take_pending(thread *t, signal_set of, pending_signal *out);
 void drop_pending(thread *t, int signal); // 0: all
+void remove_pending(thread *t, pending_signal *p);
 void offer_to_others(thread *t, signal_set which);
 
 // ---- Timers that are for one thread

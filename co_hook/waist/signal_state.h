@@ -55,7 +55,8 @@ struct kernel_action {
 struct pending_signal {
     list_node link;
     siginfo_t info;
-    bool of_process; // any thread may have it
+    bool of_process;   // any thread may have it
+    bool lent = false; // signal_fds.h
 };
 
 // Where a handler is entered: entry.S knows the offsets.

@@ -7,6 +7,7 @@
 #include "co_hook/calls/signals.h"
 #include "co_hook/waist/signal_calls.h"
 #include "co_hook/waist/signal_delivery.h"
+#include "co_hook/waist/signal_fds.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signal_restart.h"
@@ -222,6 +223,8 @@ bool masked_call(thread *self, long nr, word (&a)[6]) {
 }
 
 bool signal_call(thread *self, frame *f, long nr, word (&a)[6], word *result) {
+    if (finds_at_signalfds(self, nr, a, result))
+        return true;
     switch (nr) {
     case SYS_rt_sigprocmask:
         return *result = sigprocmask(self, a), true;
@@ -235,6 +238,9 @@ bool signal_call(thread *self, frame *f, long nr, word (&a)[6], word *result) {
         return *result = sigtimedwait(self, a), true;
     case SYS_rt_sigaction:
         return *result = sigaction(a), true;
+    case SYS_signalfd:
+    case SYS_signalfd4:
+        return *result = make_signalfd(nr, a), true;
     case SYS_sigaltstack:
         return *result = sigaltstack(self, f, a), true;
     case SYS_ppoll:

@@ -2,6 +2,8 @@
 // Masks, what is pending where, and who gets it.
 #include "tests/waist/signals.h"
 
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/signalfd.h>
 
 // ---- Masks
@@ -115,6 +117,123 @@ static void part_sigwait(void) {
     say("sigwaitinfo, interrupted", sigwaitinfo(&s, NULL));
 }
 
+// ---- signalfd, and what is pending for one thread alone
+
+enum { steps = 6 };
+static int signal_fd, epoll_fd;
+static sem_t step_done;
+
+static void show_read(const char *how) {
+    struct signalfd_siginfo info[4];
+    long r = read(signal_fd, info, sizeof info);
+    printf("%s: %ld", how, r > 0 ? r / (long)sizeof info[0] : r);
+    for (int i = 0; i < r / (long)sizeof info[0]; ++i)
+        printf(", signo %d code %d value %d", (int)info[i].ssi_signo - SIGRTMIN, info[i].ssi_code,
+               info[i].ssi_int);
+    puts("");
+}
+static void *look_at_own(void *argument) {
+    mask(SIG_BLOCK, SIGUSR1);
+    mask(SIG_BLOCK, SIGRTMIN + 1);
+    raise(SIGUSR1);
+    show_read("raise");
+    for (int step = 0; step < steps; ++step) {
+        struct pollfd p = {signal_fd, POLLIN, 0};
+        struct epoll_event e;
+        fd_set set;
+        FD_ZERO(&set);
+        FD_SET(signal_fd, &set);
+        sem_post(&semaphore);
+        switch (step) {
+        case 0:
+            printf("poll: %d", poll(&p, 1, -1));
+            printf(", events %x\n", (unsigned)p.revents);
+            break;
+        case 1:
+            printf("ppoll: %d\n", ppoll(&p, 1, &(struct timespec){30, 0}, NULL));
+            break;
+        case 2:
+            printf("epoll_wait: %d\n", epoll_wait(epoll_fd, &e, 1, -1));
+            break;
+        case 3:
+            printf("select: %d", select(signal_fd + 1, &set, NULL, NULL, NULL));
+            printf(", it is set %d\n", !!FD_ISSET(signal_fd, &set));
+            break;
+        case 4: // there before the call
+            sem_wait(&step_done);
+            printf("select: %d\n", select(signal_fd + 1, &set, NULL, NULL, NULL));
+            sem_post(&step_done);
+            break;
+        default:
+            break;
+        }
+        show_read("read");
+        sem_wait(&step_done);
+    }
+    // Some are read, the rest stays, in order.
+    for (int i = 0; i < 6; ++i)
+        pthread_sigqueue(pthread_self(), SIGRTMIN + 1, (union sigval){.sival_int = i});
+    show_read("four of six");
+    sigset_t s;
+    siginfo_t info;
+    sigpending(&s);
+    printf("pending %d\n", sigismember(&s, SIGRTMIN + 1));
+    printf("sigwaitinfo: %d", sigwaitinfo(&s, &info) - SIGRTMIN);
+    printf(", value %d\n", info.si_value.sival_int);
+    mask(SIG_UNBLOCK, SIGRTMIN + 1);
+    printf("handled %d\n", handled);
+    return argument;
+}
+static void part_signalfd(void) {
+    pthread_t other, t;
+    sigset_t s;
+    sigemptyset(&s);
+    sigaddset(&s, SIGUSR1);
+    sigaddset(&s, SIGRTMIN + 1);
+    on(SIGUSR1, count, SA_RESTART);
+    on(SIGRTMIN + 1, count, SA_RESTART);
+    sem_init(&step_done, 0, 0);
+    signal_fd = signalfd(-1, &s, 0); // while there is one thread
+    epoll_fd = epoll_create1(0);
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, signal_fd, &(struct epoll_event){.events = EPOLLIN});
+    pthread_create(&other, NULL, just_read, NULL); // blocks neither
+    pthread_create(&t, NULL, look_at_own, NULL);
+    for (int step = 0; step < steps; ++step) {
+        sem_wait(&semaphore);
+        if (step % 2 == 0)
+            pause_ms(20); // it waits
+        pthread_sigqueue(t, SIGRTMIN + 1, (union sigval){.sival_int = step});
+        struct pollfd p = {signal_fd, POLLIN, 0};
+        if (poll(&p, 1, 0) != 0)
+            puts("seen by another thread");
+        sem_post(&step_done);
+    }
+    pthread_join(t, NULL);
+    end_read();
+    pthread_join(other, NULL);
+    printf("handled %d\n", handled);
+}
+
+static void part_pending_after_exec(void) {
+    sigset_t s;
+    sigpending(&s);
+    printf("pending: USR1 %d, USR2 %d\n", sigismember(&s, SIGUSR1), sigismember(&s, SIGUSR2));
+}
+static void part_exec(void) {
+    pthread_t t;
+    on(SIGUSR1, count, 0);
+    pthread_create(&t, NULL, just_read, NULL); // does not block it
+    mask(SIG_BLOCK, SIGUSR1);
+    raise(SIGUSR1);
+    execl("/no/such/program", "program", NULL);
+    part_pending_after_exec();
+    mask(SIG_UNBLOCK, SIGUSR1);
+    printf("handled %d\n", handled);
+    mask(SIG_BLOCK, SIGUSR1);
+    raise(SIGUSR1);
+    execl("/proc/self/exe", "signals_pending_prog", "pending_after_exec", NULL);
+}
+
 // ---- SIGPIPE is for the thread that wrote
 
 static void *write_to_nobody(void *argument) {
@@ -209,6 +328,9 @@ static void part_process(void) {
 
 static const struct part parts[] = {{"masks", part_masks},
                                     {"sigwait", part_sigwait},
+                                    {"signalfd", part_signalfd},
+                                    {"exec", part_exec},
+                                    {"pending_after_exec", part_pending_after_exec},
                                     {"sigpipe", part_sigpipe},
                                     {"process", part_process}};
 
