@@ -163,7 +163,7 @@ bool send_back(const thread *t, machine *m, uintptr_t pc) {
 bool has_entered(const thread *t, machine *m, uintptr_t pc) {
     if (!between(pc, reinterpret_cast<void *>(&waist_enter_handler), waist_enter_handler_end))
         return false;
-    const handler_entry &e = t->signals.entering;
+    const handler_entry &e = t->home->entering;
     m->set(REG_RSP, e.sp);
     m->set(REG_RIP, e.pc);
     m->set(REG_RDI, e.signal);
@@ -228,9 +228,9 @@ void on_signal(int s, siginfo_t *info, void *context) {
         if (signals_arrived)
             give_out_signals();
     } while (begin_handler(t, p, action, &mask));
-    t->signals.entering = {t->fs,          m->at(REG_RSP), m->at(REG_RIP),
+    t->home->entering = {t->fs,          m->at(REG_RSP), m->at(REG_RIP),
                            m->at(REG_RDI), m->at(REG_RSI), m->at(REG_RDX)};
-    waist_enter_handler(&t->signals.entering);
+    waist_enter_handler(&t->home->entering);
 }
 
 // Enters a handler if one is due; returns if none is.

@@ -85,7 +85,6 @@ struct thread_signals {
     bool interrupted = false; // the call it is in is to end
     bool sets_ids = false;    // in the handler of set_ids_signal
     alternate_stack alternate;
-    handler_entry entering{};
 
     signal_set deliverable() const { return pending & ~blocked; }
 };

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 
 #pragma GCC visibility push(hidden)
 extern "C" {
@@ -76,6 +77,16 @@ bool is_alone() {
     return names <= 3; // ".", ".." and us
 }
 
+// glibc gives up to eight arenas of malloc for each processor to threads that would meet in one. These
+// run one at a time, and each arena holds on to memory. Unless somebody has chosen.
+void keep_to_one_arena(char **environment) {
+    for (char **at = environment; *at; ++at)
+        if (strncmp(*at, "MALLOC_ARENA_", 13) == 0 ||
+            (strncmp(*at, "GLIBC_TUNABLES=", 15) == 0 && strstr(*at, "arena")))
+            return;
+    mallopt(M_ARENA_MAX, 1);
+}
+
 const char *prepare(const options &asked) {
     if (!is_alone())
         return "there is another thread already: put libcorun_waist.so first in LD_PRELOAD";
@@ -109,6 +120,7 @@ __attribute__((constructor)) void start(int, char **, char **environment) {
         tls_thread = nullptr; // what is patched passes through, and threads are the kernel's
     } else {
         prepare_stats(asked);
+        keep_to_one_arena(environment);
     }
     if (!asked.inherit)
         clean_environment(environment);

@@ -17,6 +17,7 @@ struct worker {
     // Of the thread that stands still for its child. borrowed: the child runs on our memory, and every
     // call is the kernel's own.
     vfork_save vfork{};
+    handler_entry entering{}; // of the handler that is being entered
     list_head threads;
     unsigned live = 0;
     int pid = 0;
