@@ -63,13 +63,14 @@ def mariadbd():
 
 BODY = file_of(1000, "body")
 WEB = ["--path", "/body", "--body", BODY]
-# server: how, held, active, load, and what is promised: req/s at least, p99 and memory at most
+# server: how, corun's options, held, active, load, and what is promised: req/s at least, p99 and memory at
+# most. Stacks of 8 MiB, of which two pages are touched, cost a page of page table each; smaller ones share it.
 ROWS = {
-    "microsocks": (microsocks, 5000, 100, ["socks", "--backend", "--size", "64"], 1.1, 0.6, 0.35),
-    "nbdkit": (nbdkit, 800, 100, ["nbd"], 4, None, 0.35),
-    "python": (python, 5000, 5000, ["http-kept", *WEB, "--openings", "4"], 2.5, None, 0.6),
-    "tinyproxy": (tinyproxy, 100, 100, ["http", "--backend", *WEB], 1.2, None, None),
-    "mariadbd": (mariadbd, 1000, 100, ["mysql"], 1.0, None, None),
+    "microsocks": (microsocks, [], 5000, 100, ["socks", "--backend", "--size", "64"], 1.1, 0.6, 0.35),
+    "nbdkit": (nbdkit, ["--stack=64K"], 800, 100, ["nbd"], 4, None, 0.35),
+    "python": (python, ["--stack=256K"], 5000, 5000, ["http-kept", *WEB, "--openings", "4"], 2.5, None, 0.6),
+    "tinyproxy": (tinyproxy, [], 100, 100, ["http", "--backend", *WEB], 1.2, None, None),
+    "mariadbd": (mariadbd, [], 1000, 100, ["mysql"], 1.0, None, None),
 }
 
 
@@ -136,8 +137,8 @@ def ratio(value, wanted, at_least):
 
 
 def show(name, native, corun):
-    _, held, active, _, least, p99, most = ROWS[name]
-    print(f"\n{native['label']}, {held:,} connections, {active:,} active")
+    _, options, held, active, _, least, p99, most = ROWS[name]
+    print(f"\n{' '.join(['corun', *options, name])}, {held:,} connections, {active:,} active")
     for side, runs in (("native", native["runs"]), ("corun", corun["runs"])):
         mb = [statistics.median(run["mb"][i] for run in runs) for i in range(5)]
         print(f"  {side:7} {median(runs, 'requests_per_s'):9,.0f} req/s   p99 {median(runs, 'p99_us') / 1000:8.1f} ms"
@@ -155,15 +156,15 @@ def main():
     found = {}
     for round_number in range(ROUNDS):
         for name in names:
-            make, held, active, load, *_ = ROWS[name]
-            for side, before in (("native", []), ("corun", CORUN))[::1 if round_number % 2 == 0 else -1]:
+            make, options, held, active, load, *_ = ROWS[name]
+            for side, before in (("native", []), ("corun", [*CORUN, *options]))[::1 if round_number % 2 == 0 else -1]:
                 run = measure(make, held, active, load, before)
                 if "mb" not in run or "requests_per_s" not in run:
                     print(f"  {name} {side}: {run.get('why', 'no result')}", flush=True)
                     continue
                 if "why" in run:
                     print(f"  {name} {side}: with errors: {run['why'].strip()}", flush=True)
-                entry = found.setdefault((name, side), {"label": name, "runs": []})
+                entry = found.setdefault((name, side), {"runs": []})
                 entry["runs"].append(run)
     for name in names:
         if (name, "native") in found and (name, "corun") in found:
