@@ -14,6 +14,7 @@
 //  - can_write leaves what is there, in one step.
 #pragma once
 
+#include "co_routine/base/check.h"
 #include "co_routine/base/raw_sys.h"
 
 #include <cstring>
@@ -44,9 +45,25 @@ inline bool cannot_be_mapped(const void *address) {
     return place < 4096 || (sizeof(void *) == 8 && place >> 56 != 0);
 }
 
-// Each page is touched.
-bool can_read(const void *at, size_t bytes);
-bool can_write(void *at, size_t bytes);
+bool can_read_pages(const void *at, size_t bytes);
+bool can_write_pages(void *at, size_t bytes);
+
+inline bool lies_in_one_page(const void *at, size_t bytes) {
+    constexpr uintptr_t page_bytes = 4096;
+    return bytes - 1 <
+           page_bytes - reinterpret_cast<uintptr_t>(at) % page_bytes; // not for no bytes
+}
+// Each page is touched, and mostly there is one.
+inline bool can_read(const void *at, size_t bytes) {
+    if (CO_LIKELY(lies_in_one_page(at, bytes)))
+        return !cannot_be_mapped(at) && corun_touch_to_read(at);
+    return can_read_pages(at, bytes);
+}
+inline bool can_write(void *at, size_t bytes) {
+    if (CO_LIKELY(lies_in_one_page(at, bytes)))
+        return !cannot_be_mapped(at) && corun_touch_to_write(at);
+    return can_write_pages(at, bytes);
+}
 
 template <class T> bool user_read(const void *at, T *value) {
     if (!can_read(at, sizeof *value))
