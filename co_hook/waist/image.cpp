@@ -270,7 +270,8 @@ bool image_from_headers(image *out, const char *name, uintptr_t bias, const Elf6
             continue;
         if (out->segment_count == image::max_segments)
             return false;
-        out->segments[out->segment_count++] = {start, start + h.p_filesz, (h.p_flags & PF_X) != 0};
+        out->segments[out->segment_count++] = {start, start + h.p_filesz, (h.p_flags & PF_X) != 0,
+                                               (h.p_flags & PF_W) != 0};
     }
     return true;
 }

@@ -17,6 +17,7 @@ struct image_segment {
     uintptr_t start;
     uintptr_t end; // of what comes from the file: .bss is not in it
     bool executable;
+    bool writable;
 };
 
 struct image {
@@ -28,6 +29,7 @@ struct image {
     size_t segment_count;
     uintptr_t frame_index; // .eh_frame_hdr, 0: none
     uintptr_t dynamic;     // 0: none
+    bool relocated;        // by ld.so: what is writable holds addresses, and what its code has put there
     uintptr_t mapped;      // image_from_file: what image_unmap gives back
     size_t mapped_bytes;
 };

@@ -323,6 +323,7 @@ int note_loaded(dl_phdr_info *info, size_t, void *data) {
     image img;
     if (!image_from_headers(&img, name, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum))
         out->error = -ENOEXEC;
+    img.relocated = true;
     uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
     if (segment_of(img, slot_address(0), 1) || (vdso && segment_of(img, vdso, 1)))
         return 0;

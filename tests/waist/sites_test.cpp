@@ -172,26 +172,45 @@ TEST(Sites, Debian13sLibc) {
     expect_agreement(f);
 }
 
+image libc_in_memory() {
+    image img{};
+    dl_iterate_phdr(
+        [](dl_phdr_info *info, size_t, void *out) {
+            if (strstr(info->dlpi_name, "libc.so.6"))
+                image_from_headers(static_cast<image *>(out), info->dlpi_name, info->dlpi_addr,
+                                   info->dlpi_phdr, info->dlpi_phnum);
+            return 0;
+        },
+        &img);
+    return img;
+}
+
 // What is said of a file (corun --check) is what is done once it is loaded.
 TEST(Sites, AreTheSameInTheFileAndInMemory) {
     found file(libc_path);
-    std::vector<site> memory;
-    dl_iterate_phdr(
-        [](dl_phdr_info *info, size_t, void *out) {
-            image img;
-            if (strstr(info->dlpi_name, "libc.so.6") &&
-                image_from_headers(&img, info->dlpi_name, info->dlpi_addr, info->dlpi_phdr,
-                                   info->dlpi_phnum))
-                *static_cast<std::vector<site> *>(out) = found(img).sites;
-            return 0;
-        },
-        &memory);
+    std::vector<site> memory = found(libc_in_memory()).sites;
     ASSERT_EQ(file.sites.size(), memory.size());
     for (size_t i = 0; i < memory.size(); ++i) {
         EXPECT_EQ(file.sites[i].address, memory[i].address);
         EXPECT_EQ(file.sites[i].before, memory[i].before);
         EXPECT_EQ(file.sites[i].after, memory[i].after);
         EXPECT_STREQ(file.sites[i].reason, memory[i].reason);
+    }
+}
+
+// A variable may hold the number that an address has in the file: ld.so's, of cycles, did at times.
+TEST(Sites, VariablesHoldNoAddendsOnceTheObjectIsRelocated) {
+    image img = libc_in_memory();
+    const site before = *found(img).in("getppid");
+    ASSERT_EQ(before.reason, nullptr);
+    uint64_t variable = before.window() + 1;
+    for (uint64_t end = before.window_end(); variable < end; ++variable) {
+        image with = img;
+        auto at = reinterpret_cast<uintptr_t>(&variable);
+        with.segments[with.segment_count++] = {at, at + sizeof variable, false, true};
+        EXPECT_NE(found(with).in("getppid")->before, before.before);
+        with.relocated = true;
+        EXPECT_EQ(found(with).in("getppid")->before, before.before);
     }
 }
 
