@@ -3,6 +3,7 @@
 
 #include "co_routine/base/check.h"
 #include "co_routine/core/switch.h"
+#include "co_routine/loop/descriptor_room.h"
 #include "co_routine/loop/inbox.h"
 
 #include <cerrno>
@@ -45,6 +46,7 @@ void on_wake_fd(loop *l) {
 }
 
 int open_descriptors(loop *l) {
+    descriptor_room room;
     sys::word epoll = sys::epoll_create(EPOLL_CLOEXEC);
     if (sys::failed(epoll))
         return static_cast<int>(-epoll);
