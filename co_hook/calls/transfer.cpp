@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/transfer.h"
 
+#include "co_routine/base/check.h"
 #include "co_routine/loop/offload.h"
 
 #include <cerrno>
@@ -87,8 +88,28 @@ word try_now(const transfer &t, const iovec *parts, int count, uint32_t *bits) {
     return polled_try(t, parts, count, *bits);
 }
 
+// An eventfd and its kin are asked for less than one of what they give: the kernel says so at once.
+bool has_no_room(const transfer &t, size_t wanted) {
+    constexpr struct {
+        const char *name;
+        size_t bytes;
+    } known[] = {
+        {"anon_inode:[eventfd]", 8}, {"anon_inode:[timerfd]", 8}, {"anon_inode:[signalfd]", 128}};
+    char link[32], name[32];
+    format_line(link, sizeof link, "/proc/self/fd/%d", t.fd);
+    word n = sys::call(SYS_readlink, link, name, sizeof name);
+    for (const auto &k : known)
+        if (n == static_cast<word>(strlen(k.name)) && memcmp(name, k.name, strlen(k.name)) == 0)
+            return wanted < k.bytes;
+    return false;
+}
+
 word transfer_pollable(const transfer &t, uint32_t bits) {
     size_t wanted = bytes_in(t.parts, static_cast<size_t>(t.count)), done = 0;
+    constexpr size_t most_common = 8, largest = 128;
+    if (t.d == fd_read && kind_of(bits) == kind_anonymous && wanted < largest &&
+        wanted != most_common && has_no_room(t, wanted))
+        return make_call(t, 0);
     bool in_pieces = t.d == fd_write && kind_of(bits) != kind_anonymous;
     fd_waiter waiter{t.kind, t.fd, t.d};
     // A timerfd, for one, cannot be written: no edge would ever come, so the kernel is asked first.
