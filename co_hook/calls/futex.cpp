@@ -287,12 +287,13 @@ word with_owner(const request &r) {
         return -EFAULT;
     bool wall = command == FUTEX_LOCK_PI || r.on_wall_clock();
     wait_deadline deadline{ns, wall ? CLOCK_REALTIME : CLOCK_MONOTONIC};
+    bool shared = !r.is_private();
     switch (command) {
     case FUTEX_LOCK_PI:
     case FUTEX_LOCK_PI2:
-        return lock_owned(r.at(), deadline);
+        return lock_owned(r.at(), shared, deadline);
     case FUTEX_TRYLOCK_PI:
-        return try_lock_owned(r.at());
+        return try_lock_owned(r.at(), shared);
     case FUTEX_UNLOCK_PI:
         return unlock_owned(r.at());
     default:
@@ -304,7 +305,7 @@ word with_owner(const request &r) {
         return -EFAULT;
     if (command == FUTEX_CMP_REQUEUE_PI)
         return wake_to_lock_owned(r.at(), r.at2(), r.value(), r.value2(), r.value3());
-    return wait_and_lock_owned(r.at(), static_cast<uint32_t>(r.value()), deadline, r.at2());
+    return wait_and_lock_owned(r.at(), static_cast<uint32_t>(r.value()), deadline, r.at2(), shared);
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/futex_owner.h"
 
+#include "co_hook/calls/back_off.h"
 #include "co_hook/calls/futex.h"
 
 #include "co_routine/base/user_memory.h"
@@ -36,12 +37,19 @@ uint32_t number_of(const coroutine *co) {
 // What one who wants the lock finds.
 struct attempt {
     uint32_t tid;
-    bool only_try;
+    bool only_try, shared;
     int result;
 };
 
-// True: there is a result. False: somebody has it, and knows now that there are waiters. Under the
-// queue's lock, so that an unlock comes before or after.
+// No thread of this process; a number of the kernel's tells whether there is one at all.
+bool is_gone(uint32_t owner, bool shared) {
+    constexpr uint32_t highest_of_kernel = 4194304;
+    auto tid = static_cast<int>(owner);
+    return !shared || (owner <= highest_of_kernel && sys::call(SYS_kill, tid, 0) == -ESRCH);
+}
+
+// True: there is a result. False: somebody has it, and knows now that there are waiters, if it is a thread
+// of ours. Under the queue's lock, so that an unlock comes before or after.
 bool take(const void *at, uintptr_t argument) {
     auto *a = reinterpret_cast<attempt *>(argument);
     uint32_t seen = load(at);
@@ -54,10 +62,13 @@ bool take(const void *at, uintptr_t argument) {
                 return a->result = 0, true;
             continue;
         }
-        if (!all_threads_are_coroutines->is_alive(static_cast<int>(owner)))
+        bool here = all_threads_are_coroutines->is_alive(static_cast<int>(owner));
+        if (!here && is_gone(owner, a->shared))
             return a->result = -ESRCH, true;
         if (a->only_try)
             return a->result = -EAGAIN, true;
+        if (!here)
+            return false; // it unlocks without a word to us
         if ((seen & waiters) || exchange(at, &seen, seen | waiters))
             return false;
     }
@@ -149,24 +160,26 @@ void walk(uintptr_t list, uint32_t tid) {
 
 } // namespace
 
-word lock_owned(int *at, wait_deadline deadline) {
-    attempt a{number_of(tls_env->running), false, 0};
+word lock_owned(int *at, bool shared, wait_deadline deadline) {
+    attempt a{number_of(tls_env->running), false, shared, 0};
+    back_off pauses;
     for (;;) {
+        wait_deadline until = shared ? deadline.within(pauses.next_ns()) : deadline;
         __atomic_fetch_add(&waiting, 1U, __ATOMIC_SEQ_CST);
-        int r = wait_at_regardless(owner_kind, at, take, reinterpret_cast<uintptr_t>(&a), deadline,
+        int r = wait_at_regardless(owner_kind, at, take, reinterpret_cast<uintptr_t>(&a), until,
                                    as_owner_to_be);
         __atomic_fetch_sub(&waiting, 1U, __ATOMIC_SEQ_CST);
         if (r == -EAGAIN)
             return a.result;
-        if (r != 0)
+        if (!deadline.goes_on(r))
             return r;
         if ((load(at) & number_bits) == a.tid)
             return 0;
     }
 }
 
-word try_lock_owned(int *at) {
-    attempt a{number_of(tls_env->running), true, 0};
+word try_lock_owned(int *at, bool shared) {
+    attempt a{number_of(tls_env->running), true, shared, 0};
     take(at, reinterpret_cast<uintptr_t>(&a));
     return a.result;
 }
@@ -181,9 +194,9 @@ word unlock_owned(int *at) {
     return 0;
 }
 
-word wait_and_lock_owned(int *at, uint32_t value, wait_deadline deadline, int *lock) {
+word wait_and_lock_owned(int *at, uint32_t value, wait_deadline deadline, int *lock, bool shared) {
     int r = wait_at_regardless(requeue_kind, at, differs, value, deadline);
-    return r == 0 ? lock_owned(lock, deadline) : r;
+    return r == 0 ? lock_owned(lock, shared, deadline) : r;
 }
 
 word wake_to_lock_owned(int *at, int *lock, int wake, int move, uint32_t value) {
@@ -194,14 +207,18 @@ word wake_to_lock_owned(int *at, int *lock, int wake, int move, uint32_t value) 
     return wake_at(at, move < INT_MAX ? wake + move : move);
 }
 
+void give_up_listed(int tid, const void *robust_list) {
+    if (!robust_list)
+        return;
+    // Mostly an empty one: its head points to itself.
+    const auto *head = static_cast<const list_head_of_thread *>(robust_list);
+    auto list = reinterpret_cast<uintptr_t>(robust_list);
+    if (can_read(head, sizeof *head) && (head->first.next != list || head->pending != 0))
+        walk(list, static_cast<uint32_t>(tid));
+}
+
 void give_up_owned(int tid, const void *robust_list) {
-    if (robust_list) {
-        // Mostly an empty one: its head points to itself.
-        const auto *head = static_cast<const list_head_of_thread *>(robust_list);
-        auto list = reinterpret_cast<uintptr_t>(robust_list);
-        if (can_read(head, sizeof *head) && (head->first.next != list || head->pending != 0))
-            walk(list, static_cast<uint32_t>(tid));
-    }
+    give_up_listed(tid, robust_list);
     if (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST) != 0)
         wake_owners_to_be(inherit, static_cast<uintptr_t>(tid));
 }

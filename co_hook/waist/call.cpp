@@ -3,20 +3,21 @@
 // the thread's own stack and FS base.
 #include "co_hook/calls/dispatch.h"
 #include "co_hook/calls/futex.h"
+#include "co_hook/calls/futex_owner.h"
 #include "co_hook/waist/loaded.h"
+#include "co_hook/waist/numbers.h"
 #include "co_hook/waist/rights.h"
 #include "co_hook/waist/signal_fds.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
 #include "co_hook/waist/stats.h"
+#include "co_hook/waist/thread_names.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/user_memory.h"
 
 #include <cerrno>
-#include <cstring>
 #include <linux/sched.h>
-#include <sys/prctl.h>
 
 namespace corun::waist {
 namespace {
@@ -73,25 +74,9 @@ word arch_prctl(thread *self, const word (&a)[6]) {
     return native(SYS_arch_prctl, a);
 }
 
-word set_name(char *name, word from) {
-    constexpr size_t most = 15;
-    char now[most + 1] = {};
-    for (size_t i = 0; i < most && (i == 0 || now[i - 1] != '\0'); ++i)
-        if (!user_read(reinterpret_cast<const char *>(from) + i, &now[i]))
-            return -EFAULT;
-    memcpy(name, now, sizeof now);
-    return 0;
-}
-
 word prctl(thread *self, const word (&a)[6]) {
-    co_extra *extra = extra_of(self->co);
-    bool is_main = self == &self->home->main;
-    if (a[0] == PR_SET_NAME && extra && !is_main)
-        return set_name(extra->name, a[1]);
-    if (a[0] == PR_GET_NAME && extra && !is_main)
-        return copy_to_user(reinterpret_cast<void *>(a[1]), extra->name, 16) ? 0 : -EFAULT;
     word result;
-    if (rights_call(self, SYS_prctl, a, &result))
+    if (name_call(self, a, &result) || rights_call(self, SYS_prctl, a, &result))
         return result;
     return calls::dispatch(SYS_prctl, a, true, &result) ? result : native(SYS_prctl, a);
 }
@@ -107,18 +92,32 @@ word robust_list_of(const word (&a)[6], thread *self) {
 
 bool is_known_to_kernel(const thread *t) { return t->tid == sys::getpid(); }
 
+// The kernel will walk one list, that of the first thread.
+void give_up_listed_locks(worker *w) {
+    for (list_node *n = w->threads.ring.next; n != &w->threads.ring; n = n->next) {
+        const thread *t = CO_CONTAINER(n, thread, link);
+        if (!is_known_to_kernel(t))
+            calls::give_up_listed(t->tid, t->robust_list);
+    }
+}
+
 bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
     switch (nr) {
     case SYS_mmap:
     case SYS_munmap:
     case SYS_mprotect:
+    case SYS_pkey_mprotect:
+    case SYS_mremap:
+    case SYS_madvise:
         if (!stack_call(nr, a, result))
             *result = nr == SYS_mmap ? mmap(a) : native(nr, a);
         return true;
     case SYS_close:
         note_closing(static_cast<int>(a[0]));
+        name_is_closing(static_cast<int>(a[0]));
         return false;
     case SYS_exit_group:
+        give_up_listed_locks(self->home);
         stats_at_end();
         return false;
     case SYS_exit:
@@ -135,6 +134,11 @@ bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
         return *result = is_known_to_kernel(self) ? native(nr, a) : 0, true;
     case SYS_get_robust_list:
         return *result = robust_list_of(a, self), true;
+    case nr_futex_waitv: // would block every thread: programs go back to FUTEX_WAIT, as on older kernels
+    case nr_futex_wake:
+    case nr_futex_wait:
+    case nr_futex_requeue:
+        return *result = -ENOSYS, true;
     case SYS_rseq: // the area keeps saying that it is not registered: glibc then asks otherwise
         return *result = 0, true;
     case SYS_arch_prctl:
@@ -150,6 +154,9 @@ bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
     case SYS_sched_rr_get_interval:
     case SYS_sched_getattr:
     case SYS_sched_setattr:
+    case SYS_getpgid:
+    case SYS_getsid:
+    case SYS_prlimit64:
         return *result = about_thread(nr, a, 0), true;
     case SYS_getpriority:
     case SYS_setpriority:
@@ -206,9 +213,17 @@ word call_of_thread(thread *self, frame *f, long nr) {
         return makes_thread(nr, arg.a) ? clone_thread(self, f, arg.a)
                                        : clone_process(self, f, arg.a);
     if (thread_call(self, nr, arg.a, &result) || signal_call(self, f, nr, arg.a, &result) ||
-        rights_call(self, nr, arg.a, &result) || calls::dispatch(nr, arg.a, true, &result))
+        rights_call(self, nr, arg.a, &result))
         return result;
-    return native(nr, arg.a);
+    if (!calls::dispatch(nr, arg.a, true, &result))
+        return native(nr, arg.a);
+    if (CO_UNLIKELY(result == -ENOENT)) { // and the kernel has read the path
+        if (nr == SYS_openat)
+            return open_name(reinterpret_cast<const char *>(arg.a[1]), arg.a[2]);
+        if (nr == SYS_open)
+            return open_name(reinterpret_cast<const char *>(arg.a[0]), arg.a[1]);
+    }
+    return result;
 }
 
 } // namespace corun::waist

@@ -29,8 +29,8 @@ struct image {
     size_t segment_count;
     uintptr_t frame_index; // .eh_frame_hdr, 0: none
     uintptr_t dynamic;     // 0: none
-    bool relocated;        // by ld.so: what is writable holds addresses, and what its code has put there
-    uintptr_t mapped;      // image_from_file: what image_unmap gives back
+    bool relocated;   // by ld.so: what is writable holds addresses, and what its code has put there
+    uintptr_t mapped; // image_from_file: what image_unmap gives back
     size_t mapped_bytes;
 };
 

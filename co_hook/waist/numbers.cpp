@@ -18,14 +18,15 @@ constexpr short of_one_thread[] = {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork, S
 
 // Threads and signals (waist/), then what calls/dispatch*.cpp know.
 constexpr short of_threads[] = {
-    SYS_exit, SYS_gettid, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list,
-    SYS_rseq, SYS_arch_prctl, SYS_munmap, SYS_mprotect, SYS_tgkill, SYS_tkill, SYS_rt_sigaction,
+    SYS_exit, SYS_exit_group, SYS_gettid, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list,
+    SYS_rseq, SYS_arch_prctl, SYS_munmap, SYS_mprotect, SYS_pkey_mprotect, SYS_mremap, SYS_madvise,
+    SYS_tgkill, SYS_tkill, SYS_rt_sigaction,
     SYS_rt_sigprocmask, SYS_rt_sigpending, SYS_rt_sigsuspend, SYS_rt_sigtimedwait,
     SYS_rt_tgsigqueueinfo, SYS_sigaltstack, SYS_pause, SYS_timer_create, SYS_timer_delete,
     SYS_execve, SYS_execveat, SYS_sched_getaffinity,
     SYS_sched_setaffinity, SYS_sched_getparam, SYS_sched_setparam, SYS_sched_getscheduler,
     SYS_sched_setscheduler, SYS_sched_rr_get_interval, SYS_sched_getattr, SYS_sched_setattr,
-    SYS_getpriority, SYS_setpriority, SYS_futex, SYS_setuid, SYS_setgid, SYS_setreuid,
+    SYS_getpriority, SYS_setpriority, SYS_getpgid, SYS_getsid, SYS_prlimit64, SYS_futex, nr_futex_waitv, nr_futex_wake, nr_futex_wait, nr_futex_requeue, SYS_setuid, SYS_setgid, SYS_setreuid,
     SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setfsuid, SYS_setfsgid, SYS_setgroups,
     SYS_capset, SYS_unshare, SYS_setns, SYS_landlock_restrict_self};
 constexpr short of_calls[] = {

@@ -31,8 +31,8 @@ struct stack {
     bool in_use : 1;
     bool opened : 1;  // by libc: what is below is the guard
     bool kept : 1;    // its top was used and is still there
-    bool altered : 1; // the program has changed its protection
-    bool lost : 1;    // the program has unmapped a part of it
+    bool altered : 1; // the program has changed its protection, or more
+    bool lost : 1;    // the program has unmapped or moved a part of it
 };
 
 struct slab {
@@ -168,8 +168,10 @@ void trim(size_class *c) {
     for (size_t until = c->clean + most_kept / 2; c->clean < until; ++c->clean) {
         free_stack f = c->free[c->clean];
         slab &s = slabs[f.slab];
-        sys::madvise(s.at(f.index) + c->bytes - kept_bytes, kept_bytes, MADV_DONTNEED);
-        s.stacks[f.index].kept = false;
+        char *top = s.at(f.index) + c->bytes - kept_bytes;
+        if (!sys::failed(
+                sys::madvise(top, kept_bytes, MADV_DONTNEED))) // else it is locked in memory
+            s.stacks[f.index].kept = false;
     }
 }
 
@@ -178,7 +180,12 @@ void release(unsigned which, unsigned index) {
     stack &k = s.stacks[index];
     char *low = s.at(index);
     size_class *c = class_for(s.stack_bytes, false);
-    if (k.altered) {
+    size_t guard = k.guard_pages * page_size;
+    bool keeps = s.stack_bytes > guard + kept_bytes;
+    size_t given_back = s.stack_bytes - guard - (keeps ? kept_bytes : 0);
+    if (!k.altered && !sys::failed(sys::madvise(low + guard, given_back, MADV_DONTNEED))) {
+        k.kept = keeps;
+    } else { // or it is locked in memory, which keeps what stood there
         sys::munmap(low, s.stack_bytes);
         word again = sys::call(
             SYS_mmap, low, s.stack_bytes, PROT_READ | PROT_WRITE,
@@ -190,14 +197,6 @@ void release(unsigned which, unsigned index) {
             return;
         }
         sys::madvise(low, s.stack_bytes, MADV_NOHUGEPAGE);
-    } else {
-        size_t guard = k.guard_pages * page_size;
-        if (s.stack_bytes > guard + kept_bytes) {
-            sys::madvise(low + guard, s.stack_bytes - guard - kept_bytes, MADV_DONTNEED);
-            k.kept = true;
-        } else {
-            sys::madvise(low + guard, s.stack_bytes - guard, MADV_DONTNEED);
-        }
     }
     k.in_use = false;
     if (c->free.size() - c->clean >= most_kept)
@@ -286,6 +285,24 @@ word protect(uintptr_t at, size_t bytes, int protection, bool *ours) {
     return 0;
 }
 
+// What else programs do to what may be a stack. lost: it stands somewhere else then; otherwise the kernel
+// is asked for a new one when this is given back.
+void note_change(uintptr_t at, size_t bytes, bool lost) {
+    spin_guard guard(&lock);
+    for (size_t k = 0; k < slabs.size(); ++k) {
+        const slab &s = slabs[k];
+        auto low = reinterpret_cast<uintptr_t>(s.low);
+        if (at >= low + s.handed_out * s.stack_bytes || low >= at + bytes)
+            continue;
+        size_t i = at > low ? (at - low) / s.stack_bytes : 0;
+        for (; i < s.handed_out && low + i * s.stack_bytes < at + bytes; ++i) {
+            stack &of = s.stacks[i];
+            of.altered = of.altered || of.in_use;
+            of.lost = of.lost || (of.in_use && lost);
+        }
+    }
+}
+
 } // namespace
 
 bool stack_call(long nr, const word (&a)[6], word *result) {
@@ -297,6 +314,13 @@ bool stack_call(long nr, const word (&a)[6], word *result) {
         *result = unmap(at, static_cast<size_t>(a[1]), &ours);
     else if (nr == SYS_mprotect)
         *result = protect(at, static_cast<size_t>(a[1]), static_cast<int>(a[2]), &ours);
+    if (nr == SYS_mremap && (a[3] & MREMAP_FIXED))
+        note_change(static_cast<uintptr_t>(a[4]), static_cast<size_t>(a[2]), false);
+    bool advice_stays =
+        nr == SYS_madvise && a[2] > MADV_FREE; // what was asked before goes with the pages
+    bool maps_over = nr == SYS_mmap && (a[3] & MAP_FIXED);
+    if (advice_stays || maps_over || nr == SYS_pkey_mprotect || nr == SYS_mremap)
+        note_change(at, static_cast<size_t>(a[1]), nr == SYS_mremap);
     return ours;
 }
 

@@ -10,7 +10,8 @@
 //  - It is open from the start, and its guard is what libc leaves out when it opens the rest. Where the
 //    kernel has MADV_GUARD_INSTALL the guard costs no mapping; else it is mprotect'ed.
 //  - Stacks go back whole. Of one that the program has unmapped in part nothing is ours any more.
-//  - Any other call inside a stack is the kernel's own; the stack is mended when it comes back.
+//  - Any other call inside a stack is the kernel's own, and so are those that map over it, move it, or give
+//    it properties that stay; the stack is mended when it comes back. Of one that was moved nothing is ours.
 //  - For the process, under one lock: a thread's stack may be given back by any other.
 #pragma once
 
@@ -20,7 +21,8 @@ namespace corun::waist {
 
 using sys::word;
 
-// False: the call is none of ours, and the kernel's. SYS_mmap, SYS_munmap, SYS_mprotect.
+// False: the call is none of ours, and the kernel's. SYS_mmap, munmap, mprotect, pkey_mprotect, mremap,
+// madvise.
 bool stack_call(long nr, const word (&a)[6], word *result);
 
 // Is it in a stack of ours? Then nobody else has this memory.

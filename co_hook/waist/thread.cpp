@@ -6,6 +6,7 @@
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
 #include "co_hook/waist/stats.h"
+#include "co_hook/waist/thread_names.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/at_fork.h"
@@ -88,6 +89,7 @@ word fork_process(thread *self, frame *f, const clone_request &r, const word (&a
         return pid;
     }
     after_fork_in_child(self->home, self);
+    self->clear_child_tid = r.flags & CLONE_CHILD_CLEARTID ? r.child_tid : nullptr;
     if (r.stack_top) { // in the parent's image of this stack the frames of this call would stay
         frame *child = frame_for_child(f, r.stack_top);
         self->at_call = child;
@@ -155,6 +157,7 @@ word clone_thread(thread *self, frame *f, const word (&a)[6]) {
     t->at_call = child;
     t->signals.blocked = self->signals.blocked;
     t->clear_child_tid = r.flags & CLONE_CHILD_CLEARTID ? r.child_tid : nullptr;
+    inherit_name(self, t);
     if (r.flags & CLONE_PARENT_SETTID)
         user_write(r.parent_tid, t->tid);
     if (r.flags & CLONE_CHILD_SETTID)
@@ -190,6 +193,7 @@ word clone_outside(thread *self, frame *f, const word (&a)[6]) {
     word pid = sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
     if (pid == 0 && self) {
         self->tid = self->home->pid = static_cast<int>(sys::gettid());
+        choose_tids(self->tid);
         stats_after_fork_in_child(self->home);
     }
     return pid;

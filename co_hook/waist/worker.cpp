@@ -25,6 +25,7 @@
 #include <new>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 namespace corun::waist {
 
@@ -37,12 +38,14 @@ namespace {
 constexpr size_t scheduler_stack_bytes = 128 * 1024;
 
 // Numbers that no thread of any process has: above PID_MAX_LIMIT, and below 2^30, where the bits of
-// futexes begin. The first is the worker's own.
-constexpr int first_tid = 4194304 + 1;
-constexpr size_t most_tids = size_t{1} << 24;
+// futexes begin. The first is the worker's own. Processes begin at different ones, because by them a lock
+// that several share knows its owner.
+constexpr size_t most_tids = size_t{1} << 24, tids_apart = 32768, ranges = 29000;
+int first_tid;
 
 sparse_array<thread *> threads_by_tid;
-size_t next_tid = 1;
+size_t next_tid;
+
 ptrdiff_t tls_thread_offset; // from a thread's FS base to its tls_thread
 
 // What glibc keeps of a thread that the runtime relies on: struct pthread begins with these.
@@ -109,7 +112,7 @@ const char *make_scheduler(worker *w) {
 }
 
 bool give_tid(thread *t) {
-    size_t range = 32768; // as the kernel's pid_max: a number comes back late
+    size_t range = tids_apart; // as the kernel's pid_max: a number comes back late
     while (range < most_tids && range / 4 < t->home->live)
         range *= 2;
     for (size_t tried = 0; tried < range; ++tried) {
@@ -146,9 +149,15 @@ void begin_debugging(worker *w) {
 
 } // namespace
 
+void choose_tids(int pid) {
+    first_tid = 4194304 + 1 + pid % int{ranges} * int{tids_apart};
+    next_tid = 1;
+}
+
 const char *prepare_worker(worker *w) {
     constexpr unsigned long fsgsbase_bit = 2;
     has_fsgsbase = (getauxval(AT_HWCAP2) & fsgsbase_bit) != 0;
+    choose_tids(static_cast<int>(sys::getpid()));
     if (const char *failed = make_tcb(w))
         return failed;
     thread *self = &w->main;
@@ -169,7 +178,8 @@ const char *prepare_worker(worker *w) {
 int activate(worker *w) {
     int error = ENOMEM;
     if (!loop_of(w->env, &error))
-        return -error;
+        return error == ENOMEM ? -ENOMEM
+                               : -EAGAIN; // no descriptors left, which clone does not know
     thread *self = &w->main;
     coroutine *co = create_elsewhere(w->env, nullptr, nullptr, nullptr, self);
     if (!co)
@@ -188,6 +198,8 @@ int activate(worker *w) {
     if (!begin_trimming(w))
         return -ENOMEM;
     w->active = true;
+    sys::call(SYS_prctl, PR_GET_TID_ADDRESS,
+              &self->clear_child_tid); // libc told the kernel, before us
     sys::call(SYS_get_robust_list, 0, &self->robust_list, &self->robust_list_bytes);
     calls::all_threads_are_coroutines = &threads_of_futexes;
     calls::all_wait_and_wake_on_one_thread = true; // while there is one worker
@@ -257,6 +269,7 @@ void after_fork_in_child(worker *w, thread *self) {
         *threads_by_tid.at(static_cast<size_t>(self->tid - first_tid)) = nullptr;
     self->tid = static_cast<int>(sys::gettid());
     w->pid = self->tid;
+    choose_tids(w->pid);
     w->live = 1;
     stats_after_fork_in_child(w);
     if (w->active) {

@@ -53,6 +53,7 @@ const char *prepare_worker(worker *w);
 // In the runtime, at the first clone of a thread: the loop, and the calling thread as a coroutine.
 // 0 or -errno.
 int activate(worker *w);
+void choose_tids(int pid); // in every process, before its threads
 // In the child of a fork, in the runtime.
 void after_fork_in_child(worker *w, thread *self);
 

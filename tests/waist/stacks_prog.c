@@ -169,6 +169,66 @@ static void odd_calls(void) {
     }
 }
 
+static int is_zero(const char *m, size_t size) {
+    for (size_t i = 0; i < size; ++i)
+        if (m[i] != 0)
+            return 0;
+    return 1;
+}
+
+// Mapped over, moved, locked in memory, with properties of its own: the next one has nothing of it.
+static void changed_mappings(void) {
+    const size_t size = 256 * 1024;
+    FILE *file = tmpfile();
+    if (!file || ftruncate(fileno(file), (off_t)size) != 0)
+        return;
+    for (size_t from = 0; from < size; from += size / 2) {
+        char *m = map_one(size), byte = 0;
+        memset(m, 1, size);
+        mmap(m + from, size - from, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fileno(file),
+             0);
+        m[from] = 2;
+        munmap(m, size);
+        m = map_one(size);
+        printf("after a file: zero %d", is_zero(m, size));
+        m[from] = 3;
+        printf(", the file has %zd %d\n", pread(fileno(file), &byte, 1, 0), byte);
+        munmap(m, size);
+    }
+    char *m = map_one(size);
+    m[5] = 7;
+    char *moved = mremap(m, size, 2 * size, MREMAP_MAYMOVE);
+    printf("moved: %d\n", moved[5]);
+    memset(moved, 1, 2 * size);
+    munmap(moved, 2 * size);
+    for (int i = 0; i < 3; ++i) {
+        m = map_one(size);
+        printf("after it: zero %d\n", is_zero(m, size));
+        m[0] = 1;
+    }
+    for (int advice = MADV_DONTFORK; advice <= MADV_WIPEONFORK;
+         advice += MADV_WIPEONFORK - MADV_DONTFORK) {
+        m = map_one(size);
+        printf("advice: %d", madvise(m, size, advice));
+        munmap(m, size);
+        m = map_one(size);
+        m[0] = 5;
+        int status, pid = fork();
+        if (pid == 0)
+            _exit(m[0]);
+        waitpid(pid, &status, 0);
+        printf(", a child has %x\n", status);
+        munmap(m, size);
+    }
+    m = map_one(size);
+    memset(m, 1, size);
+    printf("locked: %d\n", mlock(m, size));
+    munmap(m, size);
+    m = map_one(size);
+    printf("after it: zero %d\n", is_zero(m, size));
+    fclose(file);
+}
+
 static void count_mappings(void) {
     enum { n = 1000 };
     pthread_t t[n];
@@ -219,5 +279,6 @@ int main(int argc, char **argv) {
     smallest(read_one);
     smallest(poll_one);
     odd_calls();
+    changed_mappings();
     return 0;
 }

@@ -58,9 +58,9 @@ corun --stats-signal=USR1 "$prog" 20 10 signal
 verdict 'a table by signal, and the program goes on' '[ $code = 0 ] && [ "$(tables)" = 1 ] && has ", signal 10$" && ! has "not at its default"'
 verdict 'what they wait in' '[ "$(value "threads waiting")/$(value "  in read")/$(column read 3)" = 20/20/20 ]'
 verdict 'stacks that are in use' '[ "$(value "stack used at most, now")" -ge 20000 ] && has " of 20 threads$"'
-verdict 'the list' '[ "$(grep -cE "^  [0-9]{7} +- +parked +read fd [0-9]+ +[0-9]{5} +[0-9]+$" out)" = 20 ]'
+verdict 'the list' '[ "$(grep -cE "^  [0-9]{7,9} +- +parked +read fd [0-9]+ +[0-9]{5} +[0-9]+$" out)" = 20 ]'
 corun --stats-signal=USR1 "$prog" 60 1 signal
-verdict '... of 50' '[ "$(grep -cE "^  [0-9]{7} .* parked " out)" = 49 ] && has "^  ... and 11 more$"'
+verdict '... of 50' '[ "$(grep -cE "^  [0-9]{7,9} .* parked " out)" = 49 ] && has "^  ... and 11 more$"'
 corun --stats-signal=USR1 "$prog" 5 2 signal own
 verdict 'a handler of the program comes first' '[ $code = 0 ] && [ "$(tables)" = 0 ] && has "^own handler$"'
 hold() { # what the signal is, the options: the state that it leaves
