@@ -107,6 +107,13 @@ bool start_timer(timer_t *timer) {
 int wanted = 1000;
 bool stepping;
 
+void let_profiler(bool interrupt) {
+    sigset_t profiler;
+    sigemptyset(&profiler);
+    sigaddset(&profiler, SIGPROF);
+    pthread_sigmask(interrupt ? SIG_UNBLOCK : SIG_BLOCK, &profiler, nullptr);
+}
+
 // Records where a stack of this thread ends, then has it looked at.
 void *measure(void *) {
     void *frames[most_frames];
@@ -125,6 +132,7 @@ void *measure(void *) {
         trap_each_instruction(false);
         return nullptr;
     }
+    let_profiler(true);
     timer_t timer;
     active = 1;
     if (!start_timer(&timer))
@@ -156,12 +164,9 @@ int main(int argc, char **argv) {
     action.sa_flags = SA_SIGINFO | SA_RESTART;
     sigaction(stepping ? SIGTRAP : SIGPROF, &action, nullptr);
     if (argc > 3 && !strcmp(argv[3], "thread")) {
-        pthread_t thread;
+        pthread_t thread; // the timer's signal is for it, from the first on
+        let_profiler(false);
         pthread_create(&thread, nullptr, measure, nullptr);
-        sigset_t profiler;
-        sigemptyset(&profiler);
-        sigaddset(&profiler, SIGPROF);
-        pthread_sigmask(SIG_BLOCK, &profiler, nullptr);
         pthread_join(thread, nullptr);
     } else {
         measure(nullptr);
