@@ -229,7 +229,7 @@ void on_signal(int s, siginfo_t *info, void *context) {
             give_out_signals();
     } while (begin_handler(t, p, action, &mask));
     t->home->entering = {t->fs,          m->at(REG_RSP), m->at(REG_RIP),
-                           m->at(REG_RDI), m->at(REG_RSI), m->at(REG_RDX)};
+                         m->at(REG_RDI), m->at(REG_RSI), m->at(REG_RDX)};
     waist_enter_handler(&t->home->entering);
 }
 
