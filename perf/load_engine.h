@@ -11,9 +11,7 @@
  *     perf::load_result r = load.result();
  *
  * Rules
- *  - One thread, no corun. A connection has at most one request under way; its payload is a slice of
- *    a pool of random bytes at a random offset, so two connections' payloads that were exchanged do
- *    not compare equal.
+ *  - One thread, no corun. A connection has at most one request under way (load_requests.h).
  *  - A connection counts as made when its first payload has come back: the server has then accepted
  *    it and serves it, and the measured time starts with everything in place.
  *  - Whatever is wrong (a byte, a surplus byte, an end of stream, a reset, no answer) is an error;
@@ -25,6 +23,7 @@
 #define CORUN_PERF_LOAD_ENGINE_H
 
 #include "perf/latency.h"
+#include "perf/load_requests.h"
 #include "perf/load_types.h"
 #include "perf/net.h"
 #include "perf/process.h"
@@ -57,7 +56,6 @@ class echo_load {
     load_result result() const;
 
   private:
-    static constexpr size_t pool_bytes = 1 << 20;
     static constexpr size_t openings_at_once = 256; // well below any listen backlog
     static constexpr size_t connections_per_source = 20000;
     static constexpr uint64_t errors_described = 10;
@@ -65,22 +63,14 @@ class echo_load {
     enum class phase { connecting, running, draining };
     enum class state : uint8_t { closed, opening, greeting, idle, busy };
 
-    struct connection {
+    struct connection : load_request {
         int fd = -1;
         state is = state::closed;
         bool waits_to_send = false;
-        bool has_put = false;          // table: the next request gets it back
-        uint32_t offset = 0, size = 0; // the payload's place in the pool
-        const char *question = nullptr, *answer = nullptr;
-        uint32_t question_size = 0, answer_size = 0, sent = 0, received = 0;
-        std::string text; // table: where question or answer stand
         uint64_t begun_ns = 0;
     };
 
-    uint64_t random();
     bool open_connection(size_t index);
-    void compose_echo(connection &c);
-    void compose_line(connection &c);
     void begin_request(connection &c, uint64_t now);
     void send_more(connection &c);
     void receive(connection &c);
@@ -95,14 +85,13 @@ class echo_load {
     size_t index_of(const connection &c) const;
 
     load_options options_;
-    std::vector<char> pool_;
+    request_source source_;
     std::unique_ptr<connection[]> connections_;
     std::vector<uint32_t> idle_; // connected, without a request under way
     latency_histogram latency_;
     std::function<void(const load_progress &)> report_;
     double report_every_ = 0;
     uint64_t next_report_ns_ = 0, last_report_ns_ = 0, last_report_requests_ = 0;
-    uint64_t random_state_;
     int epoll_ = -1;
     volatile sig_atomic_t interrupted_ = 0;
 
@@ -113,15 +102,7 @@ class echo_load {
     uint64_t bytes_verified_ = 0, wrong_bytes_ = 0, errors_ = 0, described_ = 0;
 };
 
-inline echo_load::echo_load(const load_options &options)
-    : options_(options), random_state_(options.seed * 0x9e3779b97f4a7c15u + 1) {
-    pool_.resize(pool_bytes + options_.size_max);
-    // A line of the table has no line ends in it: there the payload is letters, digits and blanks.
-    static const char letters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .";
-    for (size_t i = 0; i < pool_.size(); i++)
-        pool_[i] = options_.protocol == load_protocol::echo ? static_cast<char>(random() >> 56)
-                                                            : letters[random() >> 58];
+inline echo_load::echo_load(const load_options &options) : options_(options), source_(options) {
     connections_ = std::make_unique<connection[]>(options_.connections);
     if (options_.active == 0 || options_.active > options_.connections)
         options_.active = options_.connections;
@@ -140,14 +121,6 @@ inline void echo_load::on_progress(double seconds,
                                    std::function<void(const load_progress &)> report) {
     report_every_ = seconds;
     report_ = std::move(report);
-}
-
-// splitmix64: fast, and the same sequence everywhere for one seed.
-inline uint64_t echo_load::random() {
-    uint64_t z = random_state_ += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
 }
 
 inline size_t echo_load::index_of(const connection &c) const {
@@ -230,43 +203,8 @@ inline void echo_load::watch(connection &c, uint32_t events) {
         lose(c, "epoll_ctl", errno);
 }
 
-inline void echo_load::compose_echo(connection &c) {
-    uint64_t r = random();
-    c.offset = static_cast<uint32_t>(r % pool_bytes);
-    c.size = static_cast<uint32_t>(options_.size_min +
-                                   (r >> 32) % (options_.size_max - options_.size_min + 1));
-    c.question = c.answer = pool_.data() + c.offset;
-    c.question_size = c.answer_size = c.size;
-}
-
-inline void echo_load::compose_line(connection &c) {
-    c.has_put = !c.has_put;
-    std::string key = "c" + std::to_string(index_of(c));
-    static const char stored[] = "ok\n";
-    if (c.has_put) {
-        compose_echo(c);
-        c.text = "put " + key + " ";
-        c.text.append(c.question, c.size).push_back('\n');
-        c.question = c.text.data();
-        c.question_size = static_cast<uint32_t>(c.text.size());
-        c.answer = stored;
-        c.answer_size = sizeof stored - 1;
-        return;
-    }
-    c.text = "get " + key + "\n";
-    c.question_size = static_cast<uint32_t>(c.text.size());
-    c.text.append("ok ").append(pool_.data() + c.offset, c.size).push_back('\n');
-    c.question = c.text.data();
-    c.answer = c.question + c.question_size;
-    c.answer_size = static_cast<uint32_t>(c.text.size()) - c.question_size;
-}
-
 inline void echo_load::begin_request(connection &c, uint64_t now) {
-    if (options_.protocol == load_protocol::echo)
-        compose_echo(c);
-    else
-        compose_line(c);
-    c.sent = c.received = 0;
+    source_.compose(&c, index_of(c));
     c.begun_ns = now;
     send_more(c);
 }
@@ -287,29 +225,21 @@ inline void echo_load::send_more(connection &c) {
 }
 
 inline void echo_load::compare(connection &c, const char *got, size_t n) {
-    const char *wanted = c.answer + c.received;
-    // An echo server has not seen yet what was not sent yet; the table answers whole lines.
-    bool echo = options_.protocol == load_protocol::echo;
-    size_t due = std::min<size_t>(n, (echo ? c.sent : c.answer_size) - c.received);
     bytes_verified_ += n;
-    if (n == due && memcmp(got, wanted, n) == 0)
+    difference d = source_.compare(c, got, n);
+    if (d.wrong == 0)
         return;
-    size_t wrong = n - due, first = due;
-    for (size_t i = due; i-- > 0;)
-        if (got[i] != wanted[i]) {
-            wrong++;
-            first = i;
-        }
-    wrong_bytes_ += wrong;
+    wrong_bytes_ += d.wrong;
     if (!describe_error())
         return;
-    if (first == due)
+    if (d.first == d.due)
         fprintf(stderr, "echo_load: connection %zu: %zu bytes more than are due\n", index_of(c),
-                n - due);
+                n - d.due);
     else
         fprintf(stderr, "echo_load: connection %zu: byte %zu of %u is 0x%02x, 0x%02x is right\n",
-                index_of(c), c.received + first, c.answer_size,
-                static_cast<unsigned char>(got[first]), static_cast<unsigned char>(wanted[first]));
+                index_of(c), c.received + d.first, c.answer_size,
+                static_cast<unsigned char>(got[d.first]),
+                static_cast<unsigned char>(c.answer[c.received + d.first]));
 }
 
 inline void echo_load::receive(connection &c) {
@@ -358,7 +288,7 @@ inline void echo_load::complete(connection &c, uint64_t now) {
         return;
     }
     // Fewer active than connected: the turn goes to a random one of those that have none.
-    size_t place = random() % idle_.size();
+    size_t place = source_.random() % idle_.size();
     connection &next = connections_[idle_[place]];
     idle_[place] = static_cast<uint32_t>(index_of(c));
     next.is = state::busy;
@@ -459,7 +389,7 @@ inline void echo_load::run() {
     bool warm = measure_from > start_ns_;
     while (under_way_ < options_.active && !idle_.empty() &&
            (options_.requests == 0 || begun_ < options_.requests)) {
-        size_t place = random() % idle_.size();
+        size_t place = source_.random() % idle_.size();
         connection &c = connections_[idle_[place]];
         idle_[place] = idle_.back();
         idle_.pop_back();
