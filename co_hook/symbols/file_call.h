@@ -118,3 +118,24 @@ int libc_at(const wait_kind &kind, int dirfd, const char *path, int flags, Out *
 }
 
 } // namespace corun::symbols
+
+// A function of libc that fills in what it has of a file, in a structure of its own; raw: the system
+// call, of path or fd and out, where libc's cannot be found (-static).
+#define CORUN_BY_PATH(name, Out, raw, follow)                                                      \
+    CORUN_NATIVE(int, name, (const char *path, Out *out), plain_result<int>(raw));                 \
+    int hook_##name(const char *path, Out *out) {                                                  \
+        static constexpr wait_kind kind{#name, false, nullptr};                                    \
+        if (!hooks_are_on(family))                                                                 \
+            return native_##name(path, out);                                                       \
+        return libc_by_path(kind, AT_FDCWD, path, follow, out,                                     \
+                            [](const char *p, Out *o) { return native_##name(p, o); });            \
+    }
+#define CORUN_BY_DESCRIPTOR(name, Out, raw)                                                        \
+    CORUN_NATIVE(int, name, (int fd, Out *out), plain_result<int>(raw));                           \
+    int hook_##name(int fd, Out *out) {                                                            \
+        static constexpr wait_kind kind{#name, false, nullptr};                                    \
+        if (!hooks_are_on(family))                                                                 \
+            return native_##name(fd, out);                                                         \
+        return libc_by_descriptor(kind, fd, out,                                                   \
+                                  [fd](const char *, Out *o) { return native_##name(fd, o); });    \
+    }

@@ -61,25 +61,8 @@ template <class S> word raw_stat(int dirfd, const char *path, S *out, int flags)
 } // namespace
 
 #define CORUN_STAT(name, S, flags)                                                                 \
-    CORUN_NATIVE(int, name, (const char *path, S *out),                                            \
-                 plain_result<int>(raw_stat(AT_FDCWD, path, out, flags)));                         \
-    int hook_##name(const char *path, S *out) {                                                    \
-        static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
-            return native_##name(path, out);                                                       \
-        return libc_by_path(kind, AT_FDCWD, path, (flags) == 0, out,                               \
-                            [](const char *p, S *o) { return native_##name(p, o); });              \
-    }
-#define CORUN_FSTAT(name, S)                                                                       \
-    CORUN_NATIVE(int, name, (int fd, S *out),                                                      \
-                 plain_result<int>(raw_stat(fd, "", out, AT_EMPTY_PATH)));                         \
-    int hook_##name(int fd, S *out) {                                                              \
-        static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
-            return native_##name(fd, out);                                                         \
-        return libc_by_descriptor(kind, fd, out,                                                   \
-                                  [fd](const char *, S *o) { return native_##name(fd, o); });      \
-    }
+    CORUN_BY_PATH(name, S, raw_stat(AT_FDCWD, path, out, flags), (flags) == 0)
+#define CORUN_FSTAT(name, S) CORUN_BY_DESCRIPTOR(name, S, raw_stat(fd, "", out, AT_EMPTY_PATH))
 #define CORUN_FSTATAT(name, S)                                                                     \
     CORUN_NATIVE(int, name, (int dirfd, const char *path, S *out, int flags),                      \
                  plain_result<int>(raw_stat(dirfd, path, out, flags)));                            \

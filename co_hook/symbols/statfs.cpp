@@ -52,36 +52,18 @@ template <class V> word raw_fstatvfs(int fd, V *out) {
 }
 } // namespace
 
-#define CORUN_STATFS(name, S, raw)                                                                 \
-    CORUN_NATIVE(int, name, (const char *path, S *out), plain_result<int>(raw(path, out)));        \
-    int hook_##name(const char *path, S *out) {                                                    \
-        static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
-            return native_##name(path, out);                                                       \
-        return libc_by_path(kind, AT_FDCWD, path, true, out,                                       \
-                            [](const char *p, S *o) { return native_##name(p, o); });              \
-    }
-#define CORUN_FSTATFS(name, S, raw)                                                                \
-    CORUN_NATIVE(int, name, (int fd, S *out), plain_result<int>(raw(fd, out)));                    \
-    int hook_##name(int fd, S *out) {                                                              \
-        static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
-            return native_##name(fd, out);                                                         \
-        return libc_by_descriptor(kind, fd, out,                                                   \
-                                  [fd](const char *, S *o) { return native_##name(fd, o); });      \
-    }
 using plain_statfs = struct statfs;
 using wide_statfs = struct statfs64;
 using plain_statvfs = struct statvfs;
 using wide_statvfs = struct statvfs64;
-CORUN_STATFS(statfs, plain_statfs, raw_statfs)
-CORUN_STATFS(statfs64, wide_statfs, raw_statfs)
-CORUN_FSTATFS(fstatfs, plain_statfs, raw_fstatfs)
-CORUN_FSTATFS(fstatfs64, wide_statfs, raw_fstatfs)
-CORUN_STATFS(statvfs, plain_statvfs, raw_statvfs)
-CORUN_STATFS(statvfs64, wide_statvfs, raw_statvfs)
-CORUN_FSTATFS(fstatvfs, plain_statvfs, raw_fstatvfs)
-CORUN_FSTATFS(fstatvfs64, wide_statvfs, raw_fstatvfs)
+CORUN_BY_PATH(statfs, plain_statfs, raw_statfs(path, out), true)
+CORUN_BY_PATH(statfs64, wide_statfs, raw_statfs(path, out), true)
+CORUN_BY_DESCRIPTOR(fstatfs, plain_statfs, raw_fstatfs(fd, out))
+CORUN_BY_DESCRIPTOR(fstatfs64, wide_statfs, raw_fstatfs(fd, out))
+CORUN_BY_PATH(statvfs, plain_statvfs, raw_statvfs(path, out), true)
+CORUN_BY_PATH(statvfs64, wide_statvfs, raw_statvfs(path, out), true)
+CORUN_BY_DESCRIPTOR(fstatvfs, plain_statvfs, raw_fstatvfs(fd, out))
+CORUN_BY_DESCRIPTOR(fstatvfs64, wide_statvfs, raw_fstatvfs(fd, out))
 CORUN_HOOK_ALIAS(int, __statfs, statfs, (const char *, plain_statfs *));
 
 namespace {
