@@ -80,7 +80,7 @@ def soak(label, words, opening, protocol, *options):
         s.check("every byte while others misbehave", why)
         print(f"  {len(seen)} rounds; descriptors, resident KB: {seen[:3]} ... {seen[-1]}")
         s.check("descriptors are those of the first round", "" if seen[-1][0] <= seen[0][0] else seen)
-        s.check("memory stays", "" if min(seen[-1][1], seen[-2][1]) <= seen[1][1] * 1.1 + 2048 else seen)
+        s.check("memory stays", "" if min(kb for _, kb in seen[-2:]) <= seen[:2][-1][1] * 1.1 + 2048 else seen)
 
 
 CLIENTS = 200
