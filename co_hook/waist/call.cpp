@@ -29,10 +29,6 @@ struct arguments {
             static_cast<word>(f->r10), static_cast<word>(f->r8),  static_cast<word>(f->r9)} {}
 };
 
-word native(long nr, const word (&a)[6]) {
-    return sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 bool is_clone(long nr) {
     return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork;
 }

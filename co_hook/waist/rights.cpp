@@ -91,10 +91,6 @@ bool is_strict_mode(long nr, const word (&a)[6]) {
                : nr == SYS_prctl && a[0] == PR_SET_SECCOMP && a[1] == SECCOMP_MODE_STRICT;
 }
 
-word native(long nr, const word (&a)[6]) {
-    return sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 word refuse(const change &c, const word (&a)[6]) {
     warn("%s for one thread is refused: the threads of a program under corun have the same rights; "
          "%s",

@@ -17,10 +17,6 @@ namespace {
 
 signal_set captured;
 
-word native(long nr, const word (&a)[6]) {
-    return sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 // ---- To one thread
 
 word send_natively(const siginfo_t &info) {

@@ -19,26 +19,7 @@ namespace {
 
 template <class T> T *at(word a) { return reinterpret_cast<T *>(a); }
 
-word native(long nr, const word (&a)[6]) {
-    return sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
-bool may_look(long nr) {
-    switch (nr) {
-    case SYS_read:
-    case SYS_readv:
-    case SYS_poll:
-    case SYS_ppoll:
-    case SYS_select:
-    case SYS_pselect6:
-    case SYS_epoll_wait:
-    case SYS_epoll_pwait:
-    case SYS_epoll_pwait2:
-        return true;
-    default:
-        return false;
-    }
-}
+bool may_look(long nr) { return nr == SYS_read || nr == SYS_readv || polls(nr); }
 
 bool is_readable_signalfd(int fd) {
     pollfd p{fd, POLLIN, 0};

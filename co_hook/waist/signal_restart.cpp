@@ -78,13 +78,6 @@ interruption interruption_of(long nr, const frame *f) {
     case SYS_mq_timedsend:
     case SYS_mq_timedreceive:
         return interruption::restarts;
-    case SYS_poll:
-    case SYS_ppoll:
-    case SYS_select:
-    case SYS_pselect6:
-    case SYS_epoll_wait:
-    case SYS_epoll_pwait:
-    case SYS_epoll_pwait2:
     case SYS_nanosleep:
     case SYS_clock_nanosleep:
     case SYS_pause:
@@ -98,14 +91,27 @@ interruption interruption_of(long nr, const frame *f) {
     case SYS_io_uring_enter:
         return interruption::ends;
     default:
-        return interruption::never;
+        return polls(nr) ? interruption::ends : interruption::never;
+    }
+}
+
+bool polls(long nr) {
+    switch (nr) {
+    case SYS_poll:
+    case SYS_ppoll:
+    case SYS_select:
+    case SYS_pselect6:
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+        return true;
+    default:
+        return false;
     }
 }
 
 bool looks_once_more(long nr) {
-    return nr == SYS_wait4 || nr == SYS_waitid || nr == SYS_poll || nr == SYS_ppoll ||
-           nr == SYS_select || nr == SYS_pselect6 || nr == SYS_epoll_wait ||
-           nr == SYS_epoll_pwait || nr == SYS_epoll_pwait2 || nr == SYS_rt_sigtimedwait;
+    return nr == SYS_wait4 || nr == SYS_waitid || nr == SYS_rt_sigtimedwait || polls(nr);
 }
 
 void interrupt(thread *t) {

@@ -13,6 +13,9 @@ enum class interruption {
 };
 interruption interruption_of(long nr, const frame *f);
 
+// Does it wait for descriptors, of which there may be none ready?
+bool polls(long nr);
+
 // Does the kernel look for a result once more before it says EINTR?
 bool looks_once_more(long nr);
 

@@ -19,25 +19,10 @@
 #include <sys/stat.h>
 #include <ucontext.h>
 
-// What the kernel returns to from our handler: no slot stands before it.
-__asm__(".text\n"
-        "        .type   corun_stats_restorer, @function\n"
-        "corun_stats_restorer:\n"
-        "        mov     $15, %eax\n"
-        "        syscall\n"
-        "        hlt\n"
-        "        .size   corun_stats_restorer, . - corun_stats_restorer\n");
-extern "C" void corun_stats_restorer();
+extern "C" __attribute__((visibility("hidden"))) void waist_restorer(); // entry.S
 
 namespace corun::waist {
 namespace {
-
-struct kernel_sigaction {
-    uintptr_t handler;
-    unsigned long flags;
-    uintptr_t restorer;
-    uint64_t mask;
-};
 
 constexpr int last_words[] = {SIGTERM, SIGINT, SIGHUP}; // end a process that leaves them alone
 
@@ -58,8 +43,6 @@ struct {
     loop_source source{}; // rings for them; fd 0: there is none
 } stats;
 char path_of_file[sizeof options::stats_file];
-
-uint64_t bit_of(int s) { return uint64_t{1} << (s - 1); }
 
 bool is_answered(int s) {
     if (s == stats.signal)
@@ -154,14 +137,14 @@ void write_now(const char *occasion, uintptr_t pc) {
 
 // ---- Signals
 
-word kernel_action(int s, const kernel_sigaction *now, kernel_sigaction *former) {
+word swap_action(int s, const kernel_action *now, kernel_action *former) {
     return sys::call(SYS_rt_sigaction, s, now, former, sys::sigset_bytes);
 }
 
 // As the kernel would have, for a signal at its default that ends the process.
 void die(int s) {
-    kernel_sigaction none{};
-    kernel_action(s, &none, nullptr);
+    kernel_action none{};
+    swap_action(s, &none, nullptr);
     sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), s);
     uint64_t open = bit_of(s);
     constexpr int unblock = 1;
@@ -182,7 +165,7 @@ void answer_all(co_env *, loop_source *source, uint32_t) {
     uint64_t count;
     sys::read(source->fd, &count, sizeof count);
     uint64_t some = __atomic_exchange_n(&stats.arrived, 0, __ATOMIC_ACQ_REL);
-    for (int s = 1; s <= 64; ++s)
+    for (int s = 1; s <= most_signals; ++s)
         if (some & bit_of(s))
             answer(s, 0);
 }
@@ -212,20 +195,20 @@ void on_stats_signal(int s, siginfo_t *, void *context) {
 
 void show(int s) {
     constexpr unsigned long restorer = 0x04000000;
-    kernel_sigaction now{};
-    if (sys::failed(kernel_action(s, nullptr, &now)) || now.handler != 0)
+    kernel_action now{};
+    if (sys::failed(swap_action(s, nullptr, &now)) || now.handler != 0)
         return;
-    kernel_sigaction ours{reinterpret_cast<uintptr_t>(&on_stats_signal),
-                          SA_SIGINFO | SA_ONSTACK | SA_RESTART | restorer,
-                          reinterpret_cast<uintptr_t>(&corun_stats_restorer), ~uint64_t{0}};
-    kernel_action(s, &ours, nullptr);
+    kernel_action ours{reinterpret_cast<uintptr_t>(&on_stats_signal),
+                       SA_SIGINFO | SA_ONSTACK | SA_RESTART | restorer,
+                       reinterpret_cast<uintptr_t>(&waist_restorer), all_signals};
+    swap_action(s, &ours, nullptr);
 }
 
 void hide(int s) {
-    kernel_sigaction now{}, none{};
-    if (!sys::failed(kernel_action(s, nullptr, &now)) &&
+    kernel_action now{}, none{};
+    if (!sys::failed(swap_action(s, nullptr, &now)) &&
         now.handler == reinterpret_cast<uintptr_t>(&on_stats_signal))
-        kernel_action(s, &none, nullptr);
+        swap_action(s, &none, nullptr);
 }
 
 template <class F> void each_signal(F f) {
@@ -374,7 +357,7 @@ void stats_after_sigaction(const word (&a)[6]) {
     auto s = static_cast<int>(a[0]);
     if (!the_worker.counts.timed || !is_answered(s))
         return;
-    auto *former = reinterpret_cast<kernel_sigaction *>(a[2]);
+    auto *former = reinterpret_cast<kernel_action *>(a[2]);
     if (former && former->handler == reinterpret_cast<uintptr_t>(&on_stats_signal))
         *former = {};
     show(s);

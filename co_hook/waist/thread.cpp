@@ -81,7 +81,7 @@ word fork_process(thread *self, frame *f, const clone_request &r, const word (&a
     run_before_fork();
     signals_before_fork();
     leave_runtime(self);
-    word pid = sys::call6(static_cast<long>(f->rax), a[0], a[1], a[2], a[3], a[4], a[5]);
+    word pid = native(static_cast<long>(f->rax), a);
     enter_runtime(self);
     if (pid != 0) {
         signals_after_fork_in_parent();
@@ -190,7 +190,7 @@ word clone_outside(thread *self, frame *f, const word (&a)[6]) {
     }
     if (r.flags & CLONE_VM) // a child of vfork that makes another one: with memory of its own
         return sys::call6(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
-    word pid = sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    word pid = native(nr, a);
     if (pid == 0 && self) {
         self->tid = self->home->pid = static_cast<int>(sys::gettid());
         choose_tids(self->tid);

@@ -55,6 +55,10 @@ word clone_process(thread *self, frame *f,
 // kernel's own call.
 word clone_outside(thread *self, frame *f, const word (&a)[6]);
 [[noreturn]] void exit_thread(thread *self, int status);
+// The kernel's own call.
+inline word native(long nr, const word (&a)[6]) {
+    return sys::call6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
 // The call of that number with what else the frame says; call.cpp.
 word call_of_thread(thread *self, frame *f, long nr);
 
