@@ -8,6 +8,7 @@
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/preempt.h"
 #include "co_hook/waist/signal_frame.h"
+#include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signals.h"
 #include "co_hook/waist/stacks.h"
 #include "co_hook/waist/stats.h"
@@ -234,6 +235,7 @@ void enlist_thread(thread *t) {
 }
 
 void free_thread(thread *t) {
+    drop_pending(t, 0); // what was sent to its number since it ended
     if (t->tid >= first_tid)
         *threads_by_tid.at(static_cast<size_t>(t->tid - first_tid)) = nullptr;
     if (t != &t->home->main)
@@ -262,6 +264,7 @@ void after_fork_in_child(worker *w, thread *self) {
         if (t == self)
             continue;
         t->link.unlink();
+        drop_pending(t, 0); // nothing is pending in a child: nobody else is to have it
         thread_ends(t);
         free_thread(t);
     }

@@ -210,6 +210,28 @@ static void part_processes(void) {
     printf("children seen %d\n", handled > 0);
 }
 
+// It is for the reader, for whoever forks blocks it, and may not have reached it yet.
+static void part_fork_pending(void) {
+    pthread_t reader;
+    on(SIGRTMIN, count, SA_RESTART);
+    pthread_create(&reader, NULL, just_read, NULL);
+    mask(SIG_BLOCK, SIGRTMIN);
+    pause_ms(20);
+    sigqueue(getpid(), SIGRTMIN, (union sigval){0});
+    pid_t child = fork();
+    if (child == 0) {
+        sigset_t p;
+        sigpending(&p);
+        printf("child: pending %d\n", sigismember(&p, SIGRTMIN));
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    end_read();
+    pthread_join(reader, NULL);
+    mask(SIG_UNBLOCK, SIGRTMIN);
+    printf("parent: handled %d\n", handled);
+}
+
 // ---- Credentials: libc signals every thread
 
 static void part_credentials(void) {
@@ -234,8 +256,10 @@ static void part_credentials(void) {
         pthread_join(t[i], NULL);
 }
 
-static const struct part parts[] = {
-    {"cancel", part_cancel}, {"processes", part_processes}, {"credentials", part_credentials}};
+static const struct part parts[] = {{"cancel", part_cancel},
+                                    {"processes", part_processes},
+                                    {"fork_pending", part_fork_pending},
+                                    {"credentials", part_credentials}};
 
 int main(int argc, char **argv) {
     myself = argv[0];
