@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/idle_stacks.h"
 
-#include "co_hook/waist/service.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/stacks.h"
 
@@ -16,9 +15,6 @@ namespace {
 constexpr wait_kind trim_kind{"idle stacks", false, nullptr};
 constexpr int64_t pause_ns = ns_per_s;
 constexpr unsigned at_once = 64; // threads looked at between two turns of the others
-
-service trimmer;
-bool asleep; // atomic: until there is activity; else the pause is not cut short
 
 // Since the last look it has made no call, so it waits in the one it was in.
 bool is_idle(thread *t) {
@@ -47,8 +43,8 @@ void pause_until(int64_t deadline_ns) {
 }
 
 void sleep_until_activity() {
-    __atomic_store_n(&asleep, true, __ATOMIC_RELAXED);
-    while (__atomic_load_n(&asleep, __ATOMIC_RELAXED))
+    __atomic_store_n(&the_worker.trimmer_asleep, true, __ATOMIC_RELAXED);
+    while (__atomic_load_n(&the_worker.trimmer_asleep, __ATOMIC_RELAXED))
         park(trim_kind, {}, no_deadline);
 }
 
@@ -78,11 +74,11 @@ void *trim_forever(void *) {
 
 } // namespace
 
-bool begin_trimming(worker *w) { return trimmer.start(w, trim_forever); }
+bool begin_trimming(worker *w) { return w->trimmer.start(w, trim_forever); }
 
-void there_is_activity() {
-    if (__atomic_exchange_n(&asleep, false, __ATOMIC_RELAXED))
-        trimmer.wake();
+void there_is_activity(worker *w) {
+    if (__atomic_exchange_n(&w->trimmer_asleep, false, __ATOMIC_RELAXED))
+        w->trimmer.wake();
 }
 
 } // namespace corun::waist

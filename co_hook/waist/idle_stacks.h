@@ -8,7 +8,7 @@
 
 namespace corun::waist {
 
-bool begin_trimming(worker *w); // false: no memory
-void there_is_activity();       // from the tick (preempt.h), so also in the signal handler
+bool begin_trimming(worker *w);    // false: no memory
+void there_is_activity(worker *w); // from the tick (preempt.h), so also in the signal handler
 
 } // namespace corun::waist

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/service.h"
 
+#include "co_hook/waist/worker.h"
+
 #include "co_routine/loop/inbox.h"
 
 #include <sys/mman.h>

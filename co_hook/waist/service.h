@@ -6,9 +6,11 @@
 //     dispatcher.wake();                       // this: from anywhere, also from a signal handler
 #pragma once
 
-#include "co_hook/waist/worker.h"
+#include "co_routine/core/env.h"
 
 namespace corun::waist {
+
+struct worker;
 
 class service {
   public:

@@ -4,7 +4,6 @@
 #include "co_hook/waist/idle_stacks.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/preempt.h"
-#include "co_hook/waist/service.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signal_restart.h"
@@ -36,8 +35,6 @@ namespace corun::waist {
 namespace {
 
 constexpr size_t stack_bytes = 64 * 1024;
-char *handler_stack;
-service dispatcher;
 char kick; // its address marks the signals by which sigreturn asks for one that is pending already
 
 bool between(uintptr_t pc, const void *low, const void *high) {
@@ -98,7 +95,7 @@ void *dispatch_forever(void *) {
 void post(const siginfo_t &info, const thread *t, machine *m) {
     if (!record_signal(info, t ? t->tid : 0))
         m->mask = all_signals & ~of_faults; // until there is room: the kernel keeps the rest
-    dispatcher.wake();
+    the_worker.dispatcher.wake();
 }
 
 bool is_fault(const siginfo_t &info) {
@@ -191,7 +188,7 @@ void on_signal(int s, siginfo_t *info, void *context) {
         return;
     }
     if (is_tick(*info)) {
-        there_is_activity();
+        there_is_activity(w);
         if (t && fs == t->fs && is_program(pc)) {
             set_fs_base(w->fs);
             on_tick(w, t, m);
@@ -307,20 +304,21 @@ kernel_action action_of_ours(unsigned long flags_of_program) {
 }
 
 bool take_alternate_stack(worker *w) {
-    if (!handler_stack) {
+    char *&stack = w->signals.handler_stack;
+    if (!stack) {
         sys::word r = sys::mmap_anonymous(stack_bytes, PROT_READ | PROT_WRITE, 0);
         if (sys::failed(r))
             return false;
-        handler_stack = reinterpret_cast<char *>(r);
+        stack = reinterpret_cast<char *>(r);
     }
-    stack_t ours{handler_stack, 0, stack_bytes}, former{};
+    stack_t ours{stack, 0, stack_bytes}, former{};
     sys::call(SYS_sigaltstack, &ours, &former);
     w->main.signals.alternate = {reinterpret_cast<uintptr_t>(former.ss_sp),
                                  former.ss_flags & ~SS_ONSTACK, former.ss_size};
     return true;
 }
 
-bool begin_dispatcher(worker *w) { return dispatcher.start(w, dispatch_forever); }
+bool begin_dispatcher(worker *w) { return w->dispatcher.start(w, dispatch_forever); }
 
 } // namespace corun::waist
 
@@ -381,7 +379,7 @@ void waist_sigreturn(machine *m, thread *t) {
         drop_pending(t, s);
     }
     m->mask = kernel_mask();
-    m->stack_low = handler_stack;
+    m->stack_low = t->home->signals.handler_stack;
     m->stack_flags = 0;
     m->stack_bytes = stack_bytes;
     leave_runtime(t);

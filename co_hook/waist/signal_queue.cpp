@@ -22,25 +22,19 @@ namespace {
 
 // ---- Masks
 
-unsigned blocked_by[most_signals]; // threads, by signal
-unsigned threads;
-signal_set blocked_by_all; // in the kernel, too, but for moments
-signal_set *mask_of_interrupted;
-signal_set never_in_kernel = of_touches; // until somebody sends one that all threads block
-
-signal_set held; // besides, for a loan (signal_fds.h)
+constexpr worker_signals &kernels = the_worker.signals; // what its one kernel thread has
 
 void tell_mask() {
-    if (mask_of_interrupted)
-        *mask_of_interrupted = blocked_by_all;
+    if (kernels.mask_of_interrupted)
+        *kernels.mask_of_interrupted = kernels.blocked_by_all;
     else
-        block_in_kernel(blocked_by_all | held);
+        block_in_kernel(kernels.blocked_by_all | kernels.held);
 }
 
 void add_to_counts(signal_set which, bool more) {
     for (; which != 0; which &= which - 1) {
         int i = __builtin_ctzll(which);
-        blocked_by[i] += more ? 1U : -1U;
+        kernels.blocked_by[i] += more ? 1U : -1U;
     }
 }
 
@@ -49,30 +43,20 @@ signal_set counted(signal_set which) {
     signal_set all = 0;
     for (; which != 0; which &= which - 1) {
         int i = __builtin_ctzll(which);
-        if (blocked_by[i] == threads)
+        if (kernels.blocked_by[i] == kernels.threads)
             all |= signal_set{1} << i;
     }
     return all;
 }
 
 void change_kernel_mask(signal_set which) {
-    signal_set now = (blocked_by_all & ~which) | (counted(which) & ~never_in_kernel);
-    if (now == blocked_by_all)
+    signal_set now =
+        (kernels.blocked_by_all & ~which) | (counted(which) & ~kernels.never_in_kernel);
+    if (now == kernels.blocked_by_all)
         return;
-    blocked_by_all = now;
+    kernels.blocked_by_all = now;
     tell_mask();
 }
-
-// ---- What on_signal has recorded
-
-struct recorded {
-    siginfo_t info;
-    int interrupted_tid;
-};
-constexpr unsigned most_recorded = 64;
-recorded ring[most_recorded];
-volatile unsigned ring_end, ring_begin; // end: on_signal's, begin: the runtime's
-volatile bool kernel_holds_back;        // on_signal had no room left, and left everything blocked
 
 // ---- Queues
 
@@ -193,16 +177,16 @@ bool is_ignored(int signal) {
 
 // ---- Masks
 
-signal_set kernel_mask() { return blocked_by_all; }
+signal_set kernel_mask() { return kernels.blocked_by_all; }
 
-void masks_go_to(signal_set *of_interrupted) { mask_of_interrupted = of_interrupted; }
+void masks_go_to(signal_set *of_interrupted) { kernels.mask_of_interrupted = of_interrupted; }
 
 void block_in_kernel(signal_set mask) {
     sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, sys::sigset_bytes);
 }
 
 void hold_in_kernel(signal_set which) {
-    held = which;
+    kernels.held = which;
     tell_mask();
 }
 
@@ -238,29 +222,29 @@ void restore_former_mask(thread *t) {
 
 void count_thread(const thread *t, bool begins) {
     add_to_counts(t->signals.blocked, begins);
-    threads += begins ? 1U : -1U;
-    if (threads != 0)
+    kernels.threads += begins ? 1U : -1U;
+    if (kernels.threads != 0)
         change_kernel_mask(all_signals & ~never_blocked);
 }
 
 // ---- Pending
 
 bool record_signal(const siginfo_t &info, int interrupted_tid) {
-    unsigned end = ring_end;
-    ring[end % most_recorded] = {info, interrupted_tid};
-    ring_end = end + 1;
+    unsigned end = kernels.ring_end;
+    kernels.ring[end % most_recorded] = {info, interrupted_tid};
+    kernels.ring_end = end + 1;
     signals_arrived = true;
-    bool full = end + 1 - ring_begin >= most_recorded;
+    bool full = end + 1 - kernels.ring_begin >= most_recorded;
     if (full)
-        kernel_holds_back = true;
+        kernels.kernel_holds_back = true;
     return !full;
 }
 
 void forget_after_fork() {
     timers.clear(); // which are the parent's
-    ring_begin = ring_end;
+    kernels.ring_begin = kernels.ring_end;
     signals_arrived = false;
-    kernel_holds_back = false;
+    kernels.kernel_holds_back = false;
 }
 
 void give_out(const siginfo_t &info, int interrupted_tid) {
@@ -291,15 +275,15 @@ void give_out_signals() {
     for (;;) {
         signals_arrived = false;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (ring_begin == ring_end)
+        if (kernels.ring_begin == kernels.ring_end)
             break;
-        const recorded r = ring[ring_begin % most_recorded];
+        const recorded_signal r = kernels.ring[kernels.ring_begin % most_recorded];
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        ring_begin = ring_begin + 1;
+        kernels.ring_begin = kernels.ring_begin + 1;
         give_out(r.info, r.interrupted_tid);
     }
-    if (kernel_holds_back) {
-        kernel_holds_back = false;
+    if (kernels.kernel_holds_back) {
+        kernels.kernel_holds_back = false;
         tell_mask();
     }
 }
@@ -312,8 +296,8 @@ void send_to_process(const siginfo_t &info, thread *prefer) {
         return;
     }
     // All block it by now: the kernel keeps it for the first that does not.
-    if (signal_set its = bit_of(info.si_signo) & never_in_kernel) {
-        never_in_kernel &= ~its;
+    if (signal_set its = bit_of(info.si_signo) & kernels.never_in_kernel) {
+        kernels.never_in_kernel &= ~its;
         change_kernel_mask(its);
     }
     sys::call(SYS_rt_sigqueueinfo, the_worker.pid, info.si_signo, &info);

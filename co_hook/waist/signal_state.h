@@ -13,8 +13,8 @@
 //  3. What is recorded gets to a thread that does not block it (signal_queue.cpp), and is delivered
 //     when that thread leaves the runtime. One that is parked in a call which the kernel would
 //     interrupt is made to leave it, as by a cancel.
-//  4. All this is of one kernel thread. A second worker would need a ring and a mask of its own; the
-//     actions are the process's.
+//  4. The mask and what is recorded are of one kernel thread, so the worker's (worker_signals); the
+//     actions, what is captured and the timers are the process's.
 #pragma once
 
 #include "co_hook/waist/frame.h"
@@ -87,6 +87,30 @@ struct thread_signals {
     alternate_stack alternate;
 
     signal_set deliverable() const { return pending & ~blocked; }
+};
+
+struct recorded_signal {
+    siginfo_t info;
+    int interrupted_tid;
+};
+inline constexpr unsigned most_recorded = 64;
+
+// Of one kernel thread.
+struct worker_signals {
+    // Its mask: what all of its threads block.
+    unsigned blocked_by[most_signals] = {}; // threads, by signal
+    unsigned threads = 0;
+    signal_set blocked_by_all = 0;             // in the kernel, too, but for moments
+    signal_set never_in_kernel = of_touches;   // until somebody sends one that all threads block
+    signal_set held = 0;                       // besides, for a loan (signal_fds.h)
+    signal_set *mask_of_interrupted = nullptr; // where on_signal's end takes the mask from
+
+    // What on_signal has recorded. end: on_signal's; begin: the runtime's.
+    recorded_signal ring[most_recorded] = {};
+    volatile unsigned ring_end = 0, ring_begin = 0;
+    volatile bool kernel_holds_back = false; // there was no room left, and everything is blocked
+
+    char *handler_stack = nullptr; // on_signal's
 };
 
 } // namespace corun::waist

@@ -30,7 +30,7 @@
 
 namespace corun::waist {
 
-worker the_worker;
+constinit worker the_worker; // start.cpp uses it from a constructor, too
 bool has_fsgsbase;
 constinit thread_local thread *tls_thread = nullptr;
 

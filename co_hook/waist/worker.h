@@ -3,9 +3,11 @@
 // with a loop on a stack of its own, and a thread control block of its own, so that nothing of the
 // runtime touches thread-local storage of the program.
 //
-// There is one today. What belongs to a worker stands here, so that there can be several.
+// There is one today, the_worker. What belongs to a worker stands here, so that there can be several:
+// on_signal, the statistics and the trimmer still find it by that name.
 #pragma once
 
+#include "co_hook/waist/service.h"
 #include "co_hook/waist/thread.h"
 
 namespace corun::waist {
@@ -24,6 +26,10 @@ struct worker {
     uint64_t switches_at_tick = 0, preemptions = 0; // preempt.h
     bool active = false;                            // there was a second thread: calls are ours
     worker_counts counts;
+    worker_signals signals;
+    service dispatcher; // signal_delivery.cpp: gives out what is recorded while everybody waits
+    service trimmer;    // idle_stacks.cpp
+    bool trimmer_asleep = false; // atomic: until there is activity; else its pause is not cut short
 };
 extern worker the_worker __attribute__((visibility("hidden")));
 
