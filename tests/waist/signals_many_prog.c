@@ -12,6 +12,15 @@ static void timer_thread(union sigval v) {
     if (atomic_fetch_add(&notified, 1) < 3 && v.sival_int == 42)
         sem_post(&semaphore);
 }
+static timer_t ticking(struct sigevent e) {
+    timer_t timer;
+    struct itimerspec often = {{0, 10000000}, {0, 10000000}};
+    if (timer_create(CLOCK_MONOTONIC, &e, &timer) != 0 ||
+        timer_settime(timer, 0, &often, NULL) != 0)
+        abort();
+    return timer;
+}
+
 static void part_timers(void) {
     pthread_t t;
     pthread_create(&t, NULL, just_read, NULL);
@@ -22,16 +31,10 @@ static void part_timers(void) {
         pause_ms(1);
     setitimer(ITIMER_REAL, &never, NULL);
     puts("setitimer");
-    timer_t timer;
-    struct sigevent e;
-    struct itimerspec often = {{0, 10000000}, {0, 10000000}};
-    memset(&e, 0, sizeof e);
-    e.sigev_notify = SIGEV_SIGNAL;
-    e.sigev_signo = SIGRTMIN;
     on(SIGRTMIN, count, SA_RESTART);
     handled = 0;
-    timer_create(CLOCK_MONOTONIC, &e, &timer);
-    timer_settime(timer, 0, &often, NULL);
+    timer_t timer =
+        ticking((struct sigevent){.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN});
     while (handled < 5)
         pause_ms(1);
     timer_delete(timer);
@@ -49,15 +52,9 @@ static void part_timers(void) {
 }
 
 static void notify(void) {
-    timer_t timer;
-    struct sigevent e;
-    struct itimerspec often = {{0, 10000000}, {0, 10000000}};
-    memset(&e, 0, sizeof e);
-    e.sigev_notify = SIGEV_THREAD;
-    e.sigev_notify_function = timer_thread;
-    e.sigev_value.sival_int = 42;
-    printf("SIGEV_THREAD: %d\n", timer_create(CLOCK_MONOTONIC, &e, &timer));
-    timer_settime(timer, 0, &often, NULL);
+    timer_t timer = ticking((struct sigevent){.sigev_notify = SIGEV_THREAD,
+                                              .sigev_notify_function = timer_thread,
+                                              .sigev_value.sival_int = 42});
     for (int i = 0; i < 3; ++i)
         sem_wait(&semaphore);
     timer_delete(timer);
