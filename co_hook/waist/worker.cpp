@@ -60,7 +60,7 @@ struct tcb_head {
 
 // The thread number in struct pthread, as the dynamic linker's recursive lock knows its owner by it:
 // the place where the main thread has its own.
-void set_tid_of(char *tcb, const char *main_tcb) {
+bool set_tid_of(char *tcb, const char *main_tcb) {
     constexpr size_t from = 0x200, to = 0x400;
     int tid = static_cast<int>(sys::gettid());
     for (size_t at = from; at < to; at += sizeof(int)) {
@@ -69,8 +69,9 @@ void set_tid_of(char *tcb, const char *main_tcb) {
         if (here != tid)
             continue;
         memcpy(tcb + at, &first_tid, sizeof first_tid);
-        return;
+        return true;
     }
+    return false;
 }
 
 // A thread control block, with thread-local storage for everything that is loaded now.
@@ -87,7 +88,8 @@ const char *make_tcb(worker *w) {
     head->self = head->thread = tcb;
     head->stack_guard = main_head->stack_guard;
     head->pointer_guard = main_head->pointer_guard;
-    set_tid_of(tcb, mains);
+    if (!set_tid_of(tcb, mains))
+        return "this libc keeps the number of a thread where corun does not find it";
     w->fs = reinterpret_cast<uintptr_t>(tcb);
     return nullptr;
 }
