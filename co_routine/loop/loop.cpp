@@ -259,11 +259,13 @@ void loop_turn(co_env *env, int64_t wake_by_ns) {
         --l->turn_left;
         begin_turn_of(env, co);
         switch_to(env, &env->root, co);
+        if (l->tasks_first)
+            run_tasks(env, l);
     }
     l->turn_left = no_turn;
     if (CO_UNLIKELY(env->watch != nullptr))
         watch_turn_end(env);
-    if (l->tasks_first)
+    if (l->tasks_first) // what was posted outside of a turn
         run_tasks(env, l);
     if (!inbox_empty(env))
         inbox_drain(env);
