@@ -159,7 +159,8 @@ bool ipc_call(const word (&a)[6], word *result) {
 bool aio_call(long nr, const word (&a)[6], word *result) {
     if (nr == SYS_io_uring_enter)
         return *result = ring_enter(a), true;
-    if (nr != SYS_io_getevents || a[1] > a[2] || a[2] <= 0)
+    bool is_either = nr == SYS_io_getevents || (nr == SYS_io_pgetevents && a[5] == 0);
+    if (!is_either || a[1] > a[2] || a[2] <= 0)
         return false;
     int64_t ns;
     if (int e = read_kernel_time(as<const void *>(a[4]), words_are_long, &ns))

@@ -44,7 +44,8 @@ constexpr short of_calls[] = {
     SYS_fchown, SYS_fchownat, SYS_truncate, SYS_ftruncate, SYS_access, SYS_faccessat,
     SYS_faccessat2, SYS_fallocate, SYS_fdatasync, SYS_fsync, SYS_lstat, SYS_newfstatat,
     SYS_readahead, SYS_readlink, SYS_readlinkat, SYS_stat, SYS_statx, SYS_sync,
-    SYS_sync_file_range, SYS_syncfs, SYS_io_uring_enter, SYS_io_getevents};
+    SYS_sync_file_range, SYS_syncfs, SYS_io_uring_enter, SYS_io_getevents,
+    SYS_io_pgetevents};
 // clang-format on
 
 template <unsigned n> void claim(const short (&numbers)[n]) {

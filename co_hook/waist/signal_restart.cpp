@@ -88,6 +88,7 @@ interruption interruption_of(long nr, const frame *f) {
     case SYS_semop:
     case SYS_semtimedop:
     case SYS_io_getevents:
+    case SYS_io_pgetevents:
     case SYS_io_uring_enter:
         return interruption::ends;
     default:

@@ -200,6 +200,7 @@ bool masked_call(thread *self, long nr, word (&a)[6]) {
         which = 3;
         break;
     case SYS_pselect6:
+    case SYS_io_pgetevents:
         which = 5;
         break;
     case SYS_epoll_pwait:
@@ -211,9 +212,11 @@ bool masked_call(thread *self, long nr, word (&a)[6]) {
     }
     if (a[which] == 0)
         return false;
-    with_size m{at<const signal_set>(a[which]), static_cast<size_t>(a[which + 1])};
+    with_size m{};
     signal_set mask;
-    if (nr == SYS_pselect6 && !user_read(at<void>(a[which]), &m))
+    if (which != 5)
+        m = {at<const signal_set>(a[which]), static_cast<size_t>(a[which + 1])};
+    else if (!user_read(at<void>(a[which]), &m))
         return false; // calls::dispatch says what is wrong
     if (!m.mask || m.bytes != sys::sigset_bytes || !user_read(m.mask, &mask))
         return false;
@@ -246,14 +249,15 @@ bool signal_call(thread *self, frame *f, long nr, word (&a)[6], word *result) {
     case SYS_ppoll:
     case SYS_pselect6:
     case SYS_epoll_pwait:
-    case SYS_epoll_pwait2: {
+    case SYS_epoll_pwait2:
+    case SYS_io_pgetevents: {
         if (!masked_call(self, nr, a))
             return false;
         signals_before_call();
         if (self->signals.deliverable() != 0)
             interrupt(self); // looks, and does not wait
         if (!calls::dispatch(nr, a, true, result))
-            return false;
+            *result = native(nr, a);
         bool polls = nr == SYS_ppoll || nr == SYS_pselect6;
         if (polls && *result == 0 && self->signals.deliverable() != 0) {
             self->signals.interrupted = self->signals.look = true;

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/futex.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
@@ -344,6 +345,20 @@ static void *masked_wait(void *argument) {
     FD_SET(ends[0], &set);
     say("pselect", pselect(ends[0] + 1, &set, NULL, NULL, NULL, &none));
     printf("handled %d\n", handled);
+    aio_context_t aio = 0;
+    struct io_event events[2];
+    struct {
+        const sigset_t *mask;
+        size_t bytes;
+    } as_asked = {&none, 8}, wrong = {&none, 7};
+    say("io_setup", syscall(SYS_io_setup, 2, &aio));
+    raise(SIGUSR1);
+    say("io_pgetevents", syscall(SYS_io_pgetevents, aio, 1, 2, events, NULL, &as_asked));
+    printf("handled %d\n", handled);
+    say("io_pgetevents, wrong size", syscall(SYS_io_pgetevents, aio, 1, 2, events, &t, &wrong));
+    say("io_pgetevents, too many", syscall(SYS_io_pgetevents, aio, 3, 2, events, &t, &as_asked));
+    say("io_pgetevents, no mask", syscall(SYS_io_pgetevents, aio, 1, 2, events, &t, NULL));
+    syscall(SYS_io_destroy, aio);
     show_mask("after");
     mask(SIG_UNBLOCK, SIGUSR1);
     printf("handled %d\n", handled);
