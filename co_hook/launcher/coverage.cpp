@@ -67,10 +67,11 @@ size_t find_coverage(const subject &s, object_coverage *all, size_t most, findin
             out->add(weight::note, text("%s: %s", path, strerror(found.problem)),
                      "its system calls are not known");
         if (native.count > 0)
-            out->add(weight::note,
+            out->add(weight::cannot,
                      text("%zu system call%s of %s cannot be led through corun (%s)", native.count,
                           native.count == 1 ? "" : "s", name, native.first),
-                     "--debug=sites lists them as the program starts");
+                     "--debug=sites lists them as the program starts; --or-native runs it without "
+                     "corun");
         if (native.rings && !begins(name, "liburing."))
             out->add(weight::note, text("%s makes io_uring's system calls itself", name),
                      "its waits are covered as libc's are");

@@ -14,7 +14,8 @@ struct object_coverage {
     int problem; // errno: it could not be looked at; 0
 };
 
-// Into all[0..most): those objects that have any. Calls that stay native and may wait are notes.
+// Into all[0..most): those objects that have any. Calls that stay native and may wait
+// stand against it: the library refuses such a program.
 size_t find_coverage(const subject &s, object_coverage *all, size_t most, findings *out);
 
 } // namespace corun::launcher

@@ -2,9 +2,11 @@
 #include "co_hook/waist/environment.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/raw_sys.h"
 
 #include <climits>
 #include <cstring>
+#include <sys/syscall.h>
 
 namespace corun::waist {
 namespace {
@@ -21,9 +23,10 @@ template <size_t n> bool begins(const char *text, const char (&with)[n]) {
     char shown[64];
     format_line(shown, static_cast<unsigned>(length + 1 < sizeof shown ? length + 1 : sizeof shown),
                 "%s", word);
-    fatal("CORUN_OPTIONS: '%s'; known: stack=<16384 to 1073741824>, stats, stats=<file>, "
-          "stats_signal=<1 to 64>, inherit, or_native",
-          shown);
+    warn("CORUN_OPTIONS: '%s'; known: stack=<16384 to 1073741824>, stats, stats=<file>, "
+         "stats_signal=<1 to 64>, inherit, or_native",
+         shown);
+    end_refused();
 }
 
 // Digits up to length; out of range: refused.
@@ -99,6 +102,12 @@ bool drop_own_name(char *value) {
 }
 
 } // namespace
+
+void end_refused() {
+    constexpr int cannot_run = 125;
+    for (;;)
+        sys::call(SYS_exit_group, cannot_run);
+}
 
 void read_environment(char **environment, options *out) {
     for (char **at = environment; *at; ++at) {

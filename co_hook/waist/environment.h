@@ -20,6 +20,9 @@ struct options {
     bool list_sites = false;
 };
 
+// With 125, as the launcher where it refuses a program (launcher/text.h).
+[[noreturn]] void end_refused();
+
 // Ends the process with one line that says what is wrong.
 void read_environment(char **environment, options *out);
 void clean_environment(char **environment);

@@ -91,7 +91,7 @@ class patcher {
   private:
     int place(const image &img, site *s);
     int cover(const image_segment &segment, uintptr_t start, uintptr_t end);
-    uintptr_t take_island(const image &img);
+    uintptr_t place_for_island(const image &img);
     int order_ranges();
     int copy_pages();
     void write_changes();
@@ -168,12 +168,14 @@ int patcher::place(const image &img, site *s) {
         s->reason = "all slots are taken";
         return 0;
     }
-    if (!c.slot.build(*s, slot_address(index), false)) {
-        c.island = take_island(img);
-        if (!c.island || !c.slot.build(*s, slot_address(index), true)) {
-            s->reason = "it is more than 2 GiB away from libcorun_waist.so";
+    if (!c.slot.build(*s, slot_address(index))) {
+        c.island = place_for_island(img);
+        if (!c.island || !c.slot.build_over_island(*s, slot_address(index), c.island)) {
+            s->reason =
+                "it is more than 2 GiB away from libcorun_waist.so, and no place is near it";
             return 0;
         }
+        next_island_ += c.slot.island_bytes;
     }
     c.where = *s;
     if (!changes_.push_back(c))
@@ -181,18 +183,17 @@ int patcher::place(const image &img, site *s) {
     return cover(*segment_of(img, s->address, 1), s->window(), s->window_end());
 }
 
-uintptr_t patcher::take_island(const image &img) {
+uintptr_t patcher::place_for_island(const image &img) {
     constexpr size_t room = 4 * page;
     uintptr_t owner = img.segments[0].start;
-    if (owner != island_owner_ || next_island_ + island_bytes > islands_.back().end) {
+    if (owner != island_owner_ || next_island_ + most_island_bytes > islands_.back().end) {
         uintptr_t start = reserve_below(page_down(owner), room);
         if (!start || !islands_.push_back({start, start + room, 0, true}))
             return 0;
         island_owner_ = owner;
         next_island_ = start;
     }
-    next_island_ += island_bytes;
-    return next_island_ - island_bytes;
+    return next_island_;
 }
 
 // Sites come in ascending order within an image. A range stays within its segment: what lies between
@@ -243,9 +244,10 @@ void patcher::write_changes() {
             range = range_of(window);
         // What is left of the displaced bytes is nobody's: whoever arrives there is stopped.
         __builtin_memset(range->copied(window), 0xcc, c.where.window_end() - window);
-        write_jump(range->copied(window), window, c.island ? c.island : c.slot.entry);
+        write_jump(range->copied(window), window, c.slot.entry);
         if (c.island)
-            write_far_jump(range_of(c.island)->copied(c.island), c.slot.entry);
+            __builtin_memcpy(range_of(c.island)->copied(c.island), c.slot.island,
+                             c.slot.island_bytes);
     }
 }
 

@@ -22,29 +22,27 @@ void write_far_jump(uint8_t *out, uintptr_t to) {
     __builtin_memcpy(out + sizeof jump, &to, sizeof to);
 }
 
-bool slot_code::build(const site &s, uintptr_t slot, bool over_island) {
-    __builtin_memcpy(bytes, reinterpret_cast<const void *>(slot), sizeof bytes);
-    const auto *window = reinterpret_cast<const uint8_t *>(s.window());
-    const auto *behind = reinterpret_cast<const uint8_t *>(s.return_address());
-    entry = slot + CORUN_SLOT_ENTER - s.before;
-    if (s.before && relocate(window, s.before, s.window(), bytes + CORUN_SLOT_ENTER - s.before,
-                             s.before, entry) != s.before)
-        return false;
-    unsigned back = over_island ? far_jump_bytes : jump_bytes;
-    unsigned at = CORUN_SLOT_LEAVE;
-    if (s.after) {
-        unsigned n = relocate(behind, s.after, s.return_address(), bytes + at,
-                              CORUN_SLOT_SITE - back - at, slot + at);
-        if (!n)
-            return false;
-        at += n;
-    }
-    uint8_t there[jump_bytes];
-    if (over_island)
-        write_far_jump(bytes + at, s.window_end());
-    else if (!write_jump(bytes + at, slot + at, s.window_end()) ||
-             !write_jump(there, s.window(), entry))
-        return false;
+namespace {
+
+const uint8_t *bytes_at(uintptr_t address) { return reinterpret_cast<const uint8_t *>(address); }
+
+// What stands in front of the site's syscall. False: it cannot stand there.
+bool displace_front(const site &s, uint8_t *out, uintptr_t to) {
+    return !s.before ||
+           relocate(bytes_at(s.window()), s.before, s.window(), out, s.before, to) == s.before;
+}
+
+// What stands behind it. Returns the bytes written; 0 for some: they cannot stand there.
+unsigned displace_back(const site &s, uint8_t *out, unsigned room, uintptr_t to) {
+    uintptr_t from = s.return_address();
+    return s.after ? relocate(bytes_at(from), s.after, from, out, room, to) : 0;
+}
+
+} // namespace
+
+void slot_code::begin(const site &s, uintptr_t slot) {
+    __builtin_memcpy(bytes, bytes_at(slot), sizeof bytes);
+    island_bytes = 0;
     if (s.plain) {
         auto distance = static_cast<int32_t>(reinterpret_cast<uintptr_t>(&waist_entry_plain) -
                                              (slot + CORUN_SLOT_RETURN));
@@ -52,7 +50,56 @@ bool slot_code::build(const site &s, uintptr_t slot, bool over_island) {
     }
     uintptr_t address = s.return_address();
     __builtin_memcpy(bytes + CORUN_SLOT_SITE, &address, sizeof address);
-    return true;
+}
+
+bool slot_code::build(const site &s, uintptr_t slot) {
+    begin(s, slot);
+    entry = slot + CORUN_SLOT_ENTER - s.before;
+    uint8_t there[jump_bytes];
+    if (!displace_front(s, bytes + CORUN_SLOT_ENTER - s.before, entry) ||
+        !write_jump(there, s.window(), entry))
+        return false;
+    unsigned room = CORUN_SLOT_SITE - jump_bytes - CORUN_SLOT_LEAVE;
+    unsigned n = displace_back(s, bytes + CORUN_SLOT_LEAVE, room, slot + CORUN_SLOT_LEAVE);
+    unsigned at = CORUN_SLOT_LEAVE + n;
+    return (n || !s.after) && write_jump(bytes + at, slot + at, s.window_end());
+}
+
+bool slot_code::build_over_island(const site &s, uintptr_t slot, uintptr_t island_at) {
+    begin(s, slot);
+    return lead_in(s, slot, island_at) && lead_back(s, slot, island_at);
+}
+
+bool slot_code::lead_in(const site &s, uintptr_t slot, uintptr_t island_at) {
+    uintptr_t goal = slot + CORUN_SLOT_ENTER - s.before;
+    if (!displace_front(s, bytes + CORUN_SLOT_ENTER - s.before, goal)) {
+        if (!displace_front(s, island, island_at))
+            return false;
+        goal = slot + CORUN_SLOT_ENTER;
+        island_bytes = s.before;
+    }
+    write_far_jump(island + island_bytes, goal);
+    island_bytes += far_jump_bytes;
+    entry = island_at;
+    uint8_t there[jump_bytes];
+    return write_jump(there, s.window(), entry);
+}
+
+bool slot_code::lead_back(const site &s, uintptr_t slot, uintptr_t island_at) {
+    unsigned at = CORUN_SLOT_LEAVE;
+    unsigned n = displace_back(s, bytes + at, CORUN_SLOT_SITE - far_jump_bytes - at, slot + at);
+    if (n || !s.after) {
+        write_far_jump(bytes + at + n, s.window_end());
+        return true;
+    }
+    uintptr_t rest = island_at + island_bytes;
+    n = displace_back(s, island + island_bytes, most_island_bytes - jump_bytes - island_bytes,
+                      rest);
+    if (!n)
+        return false;
+    write_far_jump(bytes + at, rest);
+    island_bytes += n + jump_bytes;
+    return write_jump(island + island_bytes - jump_bytes, rest + n, s.window_end());
 }
 
 } // namespace corun::waist

@@ -108,15 +108,16 @@ const char *prepare(const options &asked) {
     return e == 0 ? nullptr : failed;
 }
 
-__attribute__((constructor)) void start(int, char **, char **environment) {
+__attribute__((constructor)) void start(int, char **arguments, char **environment) {
     options asked;
     read_environment(environment, &asked);
     if (const char *failed = prepare(asked)) {
+        const char *name = arguments[0] ? arguments[0] : "the program";
+        warn("%s: it cannot be run as coroutines: %s%s", name, failed,
+             asked.or_native ? "; it is run without corun"
+                             : " (--or-native runs it without corun)");
         if (!asked.or_native)
-            fatal("this program cannot be run as coroutines: %s", failed);
-        char line[256];
-        unsigned n = format_line(line, sizeof line, "corun: running natively: %s\n", failed);
-        sys::write(2, line, n);
+            end_refused();
         tls_thread = nullptr; // what is patched passes through, and threads are the kernel's
     } else {
         prepare_stats(asked);

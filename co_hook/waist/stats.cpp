@@ -83,9 +83,7 @@ sys::word open_file() {
     unsigned n = format_line(line, sizeof line, "corun: --stats=%s: %s\n", stats.path,
                              strerrordesc_np(error));
     sys::write(2, line, n);
-    constexpr int cannot_run = 125; // as the launcher says it
-    for (;;)
-        sys::call(SYS_exit_group, cannot_run);
+    end_refused();
 }
 
 // A daemon closes every number that it does not know.

@@ -24,6 +24,36 @@ __attribute__((noinline)) long by_register(long number) {
               "0"(number));
 }
 
+long here; // its distance to the code is what the instructions below hold
+
+// In front, and behind: an operand that is near the program and nothing else.
+__attribute__((noinline)) long *near_in_front(long *result) {
+    long *address;
+    __asm__ volatile("mov %2, %%eax\n\tlea %3, %1\n\tsyscall"
+                     : "=&a"(*result), "=&r"(address)
+                     : "i"(SYS_getppid), "m"(here)
+                     : "rcx", "r11", "memory");
+    return address;
+}
+__attribute__((noinline)) long *near_behind(long *result) {
+    long *address;
+    __asm__ volatile("jmp 1f\n1:\tsyscall\n\tlea %2, %1"
+                     : "=&a"(*result), "=&r"(address)
+                     : "m"(here), "0"(SYS_getppid)
+                     : "rcx", "r11", "memory");
+    return address;
+}
+// A branch is near, too.
+__attribute__((noinline)) long before_a_branch(long number) {
+    MAKE_CALL("jmp 1f\n1:\tsyscall\n\tnop\n\tjmp 2f\n\tud2\n2:", "0"(number));
+}
+
+int wrong_near(long parent) {
+    long first = 0, second = 0, *there = &here;
+    return (near_in_front(&first) != there) + (near_behind(&second) != there) + (first != parent) +
+           (second != parent) + (before_a_branch(SYS_getppid) != parent);
+}
+
 } // namespace
 
 int main() {
@@ -34,7 +64,8 @@ int main() {
     unsigned long before = calls();
     int wrong = 0;
     for (int i = 0; i < 10; ++i)
-        wrong += (by_constant() != parent) + (by_register(SYS_getppid) != parent);
+        wrong +=
+            (by_constant() != parent) + (by_register(SYS_getppid) != parent) + wrong_near(parent);
     printf("%d wrong, %lu seen\n", wrong, calls() - before);
     return 0;
 }

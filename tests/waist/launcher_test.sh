@@ -205,8 +205,14 @@ __asm__(".type good,@function\n.globl good\ngood: .cfi_startproc\nmov $39,%eax\n
 int main(int count, char **argv) { return argv == 0 ? (int)(good() + bad()) : count == 0; }
 C
 $CC -rdynamic inline.c -o inline
-verdict 'system calls of libc, and of the program itself' 'says 0 "^  calls +inline: 1 of 2 lead" --check ./inline && grep -qE "^ +libc.so.6: [0-9]{3} of [0-9]{3} lead" out'
-verdict '... and what cannot be covered' 'says 0 "^  note +1 system call of inline cannot be led through corun \(bad\+0x3, number 0: .*rsp" --check ./inline'
+verdict 'system calls of libc, and of the program itself' 'says 125 "^  calls +inline: 1 of 2 lead" --check ./inline && grep -qE "^ +libc.so.6: [0-9]{3} of [0-9]{3} lead" out'
+verdict '... and what cannot be covered' 'says 125 "^  no +1 system call of inline cannot be led through corun \(bad\+0x3, number 0: .*rsp" --check ./inline'
+"$B/corun" ./inline 2>out
+got=$?
+verdict '... is refused by the library as by the launcher' '[ $got = 125 ] && grep -q "^corun: ./inline: it cannot be run as coroutines: it makes system calls that .*--or-native runs it without corun" out'
+"$B/corun" --or-native ./inline 2>out
+got=$?
+verdict '... and --or-native runs it' '[ $got = 0 ] && grep -q "^corun: ./inline: .*; it is run without corun$" out'
 cat >forks.c <<'C'
 #include <sys/socket.h>
 #include <unistd.h>
@@ -223,7 +229,7 @@ verdict 'a process per connection' 'says 0 "^  note +it accepts connections and 
 verdict 'spinning' 'says 0 "^  note +spins takes spin locks" --check ./spins && ! grep -q "process per connection" out'
 verdict 'nothing to gain' 'says 0 "^  note +neither it nor its libraries make threads" --check ./native'
 sed 's/\$39/$426/' inline.c >own_ring.c && $CC -rdynamic own_ring.c -o own_ring
-verdict 'io_uring without liburing' 'says 0 "^  note +own_ring makes io_uring.s system calls itself" --check ./own_ring'
+verdict 'io_uring without liburing' 'says 125 "^  note +own_ring makes io_uring.s system calls itself" --check ./own_ring'
 echo 'void io_uring_queue_init(void); void io_uring_queue_init(void) {}' >ring.c
 echo 'void io_uring_queue_init(void); int main(void) { io_uring_queue_init(); return 0; }' >rings.c
 $CC -shared -fPIC ring.c -Wl,-soname,libring.so.1 -o libring.so.1

@@ -126,7 +126,7 @@ TEST(NativeWaist, CodeOfEveryShapeDoesTheSameFromASlot) {
 TEST(NativeWaist, TheProgramsOwnCallsAreLedOverIslands) {
     for (const char *where : {"", "setarch -R "}) {
         outcome o = run(preloaded(std::string("exec ") + where + built("inline_prog")));
-        EXPECT_EQ(o.text, "0 wrong, 20 seen\n") << where;
+        EXPECT_EQ(o.text, "0 wrong, 50 seen\n") << where;
         EXPECT_EQ(o.status, 0);
     }
 }
