@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Objects that are loaded after the start (dlopen): the dynamic linker maps a file, executable parts
-// too, and closes it before anything runs there. At that close its system calls are led to us.
+// too, and closes it before anything runs there. At that close its system calls are led to us, whatever
+// else was mapped in between.
 #pragma once
 
 #include "co_hook/waist/thread.h"
