@@ -100,7 +100,7 @@ waist_bins  := $(if $(capstone),$(B)/tests/waist/libnative_waist.so $(B)/tests/w
 
 .DEFAULT_GOAL := all
 .PHONY: all tests test-programs test test-i386 test-servers test-cpython perf-servers soak-servers test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
-        help list-suites list-environment
+        help list-suites list-built-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -319,7 +319,10 @@ benchmarks := switch_bench coroutine_bench sync_bench stack_memory echo_compare 
 perf: $(perf_bins) $(B)/example/echo_server    ## runs the benchmarks, one after the other
 	@set -e; for b in $(benchmarks); do printf '\n==== %s\n' $(B)/perf/$$b; $(B)/perf/$$b; done
 
-list-suites:                                   ## what SUITES= may name, besides directories with shell tests
+shell_tests := $(shell find tests -name '*_test.sh' ! -path 'tests/lint/*')
+list-suites:                                   ## what SUITES= may name
+	@echo $(sort $(suites) $(foreach t,$(shell_tests:tests/%.sh=%),$(firstword $(subst /, ,$t))))
+list-built-suites: # for tests/support/run_suites: those of GoogleTest
 	@echo $(suites)
 list-environment: # for tests/support/run_suites
 	@printf '%s\n' 'ARCHFLAGS=$(ARCHFLAGS)' 'CC=$(CC)' 'CXX=$(CXX)'

@@ -59,6 +59,13 @@ inline void show_demo_progress(const char *title, const std::string &line, const
     if (!tty && now_ns() < next_ns)
         return;
     next_ns = now_ns() + 2000000000u;
+    if (line_value(line, "phase") == "connecting") {
+        printf("%s%-21s connecting: %s of %s%s", tty ? "\r" : "", title,
+               with_commas(strtoll(line_value(line, "connected").c_str(), nullptr, 10)).c_str(),
+               with_commas(s.connections).c_str(), tty ? " " : "\n");
+        fflush(stdout);
+        return;
+    }
     auto count = [&line](const char *key) {
         return with_commas(strtoll(line_value(line, key).c_str(), nullptr, 10));
     };

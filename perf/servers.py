@@ -19,8 +19,26 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "servers"))
 from head import CORUN, LOAD, Server, command, file_of, free_port, scratch, shutil, skip, write
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = os.environ.get("LOAD_SECONDS", "5")
+LEGEND = (
+    "corun/native: of the medians. (>1.1), (<0.6): what is promised, at least and at most; a ! behind it: missed.\n"
+    "starved: connections without an answer in the whole time. slab: of the whole machine, and in no ratio.\n"
+    "memory: RSS, kernel stacks and page tables together; like them, what the connections added.")
+
+
+def whole_number(name, otherwise):
+    text = os.environ.get(name, otherwise)
+    if not text.isdecimal() or int(text) == 0:
+        refuse(f"{name}={text} is not a number from 1 on")
+    return int(text)
+
+
+def refuse(why):
+    shutil.rmtree(scratch, ignore_errors=True)
+    sys.exit(f"perf-servers: {why}")
+
+
+ROUNDS = whole_number("ROUNDS", "3")
+SECONDS = str(whole_number("LOAD_SECONDS", "5"))
 os.environ.pop("LD_PRELOAD", None)
 
 
@@ -165,6 +183,9 @@ def longest_call(table):
 
 def main():
     names = sys.argv[1:] or list(ROWS)
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        refuse(f"no server {', '.join(unknown)}; there are {' '.join(ROWS)}")
     found = {}
     for round_number in range(ROUNDS):
         for name in names:
@@ -186,6 +207,7 @@ def main():
     for name in names:
         if (name, "native") in found and (name, "corun") in found:
             show(name, found[name, "native"], found[name, "corun"])
+    print(f"\n{LEGEND}")
     shutil.rmtree(scratch, ignore_errors=True)
 
 

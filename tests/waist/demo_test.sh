@@ -22,5 +22,12 @@ row 'kernel stacks' '16,384 +16,384 +[0-9]+'
 row 'bytes verified' "$some +$some +$some"
 row 'wrong bytes' '0 +0 +0'
 row errors '0 +0 +0'
+compared() { # with what, in the line that says so
+    grep -qE "^corun on one core against native threads on $1: [0-9.]+x requests/s, [0-9.]+x p99, [0-9.]+x memory$" <<<"$said" && echo "ok - against $1" && return
+    status=1
+    echo "not ok - against $1"
+}
+compared 'one core'
+[ "$(nproc)" = 1 ] || compared "$(nproc), which the load shares"
 [ $status = 0 ] || echo "$said"
 exit $status
