@@ -68,7 +68,7 @@ size_t find_coverage(const subject &s, object_coverage *all, size_t most, findin
                      "its system calls are not known");
         if (native.count > 0)
             out->add(weight::cannot,
-                     text("%zu system call%s of %s cannot be led through corun (%s)", native.count,
+                     text("%zu system call%s of %s cannot be covered (%s)", native.count,
                           native.count == 1 ? "" : "s", name, native.first),
                      "--debug=sites lists them as the program starts; --or-native runs it without "
                      "corun");

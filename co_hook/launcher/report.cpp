@@ -146,8 +146,8 @@ void show_coverage(const subject &s, findings *out) {
     object_coverage all[64];
     size_t count = find_coverage(s, all, sizeof all / sizeof *all, out);
     for (size_t i = 0; i < count; i++)
-        line(i == 0 ? "calls" : "",
-             text("%s: %zu of %zu lead through corun", all[i].name, all[i].covered, all[i].sites));
+        line(i == 0 ? "calls" : "", text("%s: %zu of %zu system call sites covered", all[i].name,
+                                         all[i].covered, all[i].sites));
 }
 
 void show_machine(const subject &s) {

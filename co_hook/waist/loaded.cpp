@@ -167,9 +167,8 @@ void note_closing(int fd) {
     patched_so_far.add(summary);
     if (summary.unseen == 0)
         return;
-    constexpr char what[] =
-        "%s: %u system calls in it cannot be led to corun, and would stop every "
-        "thread while they wait; --debug=sites lists them";
+    constexpr char what[] = "%s: %u system calls in it cannot be covered, and would stop every "
+                            "thread while they wait; --debug=sites lists them";
     if (!tolerant)
         fatal(what, name, summary.unseen);
     char line[PATH_MAX + 200];

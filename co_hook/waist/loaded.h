@@ -8,8 +8,8 @@
 
 namespace corun::waist {
 
-// report: list the sites of each object. tolerant: one that makes system calls which cannot be led to
-// us is named on stderr; else it ends the process: nothing runs half covered.
+// report: list the sites of each object. tolerant: one that makes system calls which cannot be covered
+// is named on stderr; else it ends the process: nothing runs half covered.
 void watch_loading(bool report, bool tolerant);
 // After a mmap that succeeded; before a close.
 void note_mapping(const word (&a)[6], word address);

@@ -152,8 +152,8 @@ int patcher::add(const image &img, bool report) {
         return 0;
     char line[320];
     sys::write(2, line,
-               format_line(line, sizeof line, "corun: %s: %u system calls, %u patched\n", img.name,
-                           count, patched));
+               format_line(line, sizeof line, "corun: %s: %u of %u system call sites covered\n",
+                           img.name, patched, count));
     for (size_t i = 0; i < sites.size(); ++i)
         if (sites[i].reason)
             list_native(img, sites[i]);

@@ -104,7 +104,7 @@ const char *prepare(const options &asked) {
     const char *failed = nullptr;
     int e = patch_loaded_objects(&summary, &failed, asked.list_sites);
     if (e == 0 && summary.unseen > 0)
-        return "it makes system calls that cannot be led to corun (--debug=sites lists them)";
+        return "it makes system calls that cannot be covered (--debug=sites lists them)";
     return e == 0 ? nullptr : failed;
 }
 

@@ -17,6 +17,8 @@ namespace corun::waist {
 namespace {
 
 constexpr unsigned most_listed = 50;
+// With fewer threads, what the program itself takes is most of what would be called theirs.
+constexpr unsigned enough_to_divide_by = 100;
 
 table_text out; // one table at a time
 
@@ -149,20 +151,23 @@ void write_memory(worker *w, const table_request &r) {
     out.row("memory resident at most", m.most_resident, "KiB");
     out.row("page tables", m.page_tables, "KiB");
     unsigned others = w->counts.most_threads - 1;
-    if (others > 0 && r.rss_before_kb > 0 && m.most_resident > r.rss_before_kb)
-        out.row("memory for each thread", (m.most_resident - r.rss_before_kb) * 1024 / others,
-                "bytes", "what was added at most, by the most threads");
+    if (others < enough_to_divide_by || r.rss_before_kb == 0 || m.most_resident <= r.rss_before_kb)
+        return;
+    char note[128];
+    format_line(note, sizeof note, "what the process grew by at most, over %u threads", others);
+    out.row("memory for each thread", (m.most_resident - r.rss_before_kb) * 1024 / others, "bytes",
+            note);
 }
 
 void write_process(const table_request &r) {
     timespec t{};
     sys::call(sys::nr_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &t);
-    out.time_row("time", static_cast<double>(now_ns() - r.since_ns), "");
+    out.time_row("wall time", static_cast<double>(now_ns() - r.since_ns), "");
     out.time_row("processor time",
                  static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec), "");
     out.row("objects loaded", patched_so_far.objects);
     out.row("system call sites", patched_so_far.sites);
-    out.row("system call sites led to us", patched_so_far.patched);
+    out.row("system call sites covered", patched_so_far.patched);
 }
 
 constexpr unsigned call_columns[] = {24, 36, 48, 60, 72, 90};
@@ -181,7 +186,7 @@ void write_call(const char *name, const call_counts &c, double cycles_per_ns) {
 void write_calls(worker *w, const table_request &r, const uint64_t (&inside)[counted_numbers]) {
     out.end_line();
     out.add("  call");
-    const char *heads[] = {"made", "parked", "helped", "passed", "longest"};
+    const char *heads[] = {"made", "waited", "helped", "passed", "longest"};
     for (unsigned i = 0; i < 5; ++i)
         out.right(call_columns[i], heads[i]);
     out.end_line();
@@ -232,7 +237,7 @@ void write_thread(const thread *t, const table_request &r) {
     out.pad_to(list_columns[0]);
     out.add("%s", extra && extra->name[0] ? extra->name : "-");
     out.pad_to(list_columns[1]);
-    out.add("%s", t == r.self ? "running" : state_name(t->co->state));
+    out.add("%s", t == r.self ? "running" : waits(t) ? "waiting" : "ready");
     if (t != r.self && waits(t))
         write_wait(t);
     if (t->stack_low != 0) {
