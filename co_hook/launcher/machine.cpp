@@ -211,7 +211,7 @@ machine look_at_machine() {
     m.seccomp_filter = status_of("Seccomp") == 2;
     m.no_new_privs = status_of("NoNewPrivs") == 1;
     m.forbidden = try_what_is_needed(m.seccomp_filter);
-    bool may = m.forbidden == nullptr; // what comes now was among it
+    bool may = !m.seccomp_filter || m.forbidden == nullptr; // what comes now was among it
     struct utsname system;
     m.deny_write_exec = may && prctl(get_mdwe, 0UL, 0UL, 0UL, 0UL) > 0;
     m.release = may && uname(&system) == 0 ? text("%s", system.release) : "?";

@@ -26,7 +26,9 @@ constexpr char usage[] =
     "  --stack=SIZE      stack of threads that ask for none: 16K to 1G\n"
     "  --stats[=FILE]    a table of what happened, at the end, on stderr or into FILE\n"
     "  --stats-signal=N  the same at each signal N (USR1, ...), while the program leaves it alone\n"
-    "  --debug=LIST      as CORUN_DEBUG: stacks, overflow, hooks, blocked, blocked:MS, sites\n"
+    "  --debug=LIST      as CORUN_DEBUG, words with commas between them:\n"
+    "           sites    lists the system call instructions, and those that stay native\n"
+    "           blocked  names code that kept all others waiting for 50 ms; blocked:MS: for MS\n"
     "  --inherit         programs that it starts are run in the same way\n"
     "  --or-native       a program that cannot be run this way is run without corun\n"
     "  --check           says what would be covered and what not, and runs nothing\n"
@@ -69,24 +71,30 @@ const char *file_name(const char *value) {
     return file;
 }
 
+// Not those that tell of a fault, nor CHLD and its like, which come unasked; nor TERM and INT: somebody
+// wants the program to end.
 int signal_number(const char *value) {
+    constexpr int some[] = {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPWR, SIGWINCH};
     const char *name = begins(value, "SIG") ? value + 3 : value;
-    for (int number = 1; number < SIGRTMIN; number++) {
-        const char *known = sigabbrev_np(number);
-        if (known == nullptr)
-            continue;
-        bool named = same(known, name) || same(value, text("%d", number));
-        if (!named)
-            continue;
-        if (number == SIGKILL || number == SIGSTOP)
-            break;
-        return number;
-    }
-    fail(exit_cannot, "--stats-signal=%s: a signal that can be caught, as USR1 or %d", value,
-         SIGUSR1);
+    for (int number : some)
+        if (same(sigabbrev_np(number), name) || same(value, text("%d", number)))
+            return number;
+    int first = SIGRTMIN, last = SIGRTMAX;
+    for (int number = first; number <= last; number++)
+        if (same(name, text("RTMIN+%d", number - first)) || same(value, text("%d", number)) ||
+            same(name, text("RTMAX-%d", last - number)))
+            return number;
+    if (same(name, "RTMIN") || same(name, "RTMAX"))
+        return same(name, "RTMIN") ? first : last;
+    fail(
+        exit_cannot,
+        "--stats-signal=%s: it may be HUP, QUIT, USR1, USR2, PWR, WINCH, RTMIN, RTMIN+1 ... RTMAX, "
+        "or a number of these",
+        value);
 }
 
-void check_debug_word(const char *word) {
+// from: the option or the variable that it stands in.
+void check_debug_word(const char *from, const char *word) {
     static const char *const known[] = {"stacks", "overflow", "hooks", "blocked", "sites"};
     for (const char *k : known)
         if (same(k, word))
@@ -99,16 +107,26 @@ void check_debug_word(const char *word) {
         if (ms >= 1 && ms <= most_blocked_ms)
             return;
     }
+    const char *what = begins(word, "blocked:") ? "no number from 1 to 3600000 in" : "unknown word";
     fail(exit_cannot,
-         "--debug: unknown word '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>, sites",
-         word);
+         "%s: %s '%s'; known: sites, blocked, blocked:<ms>, and of linked programs stacks, "
+         "overflow, "
+         "hooks",
+         from, what, word);
 }
 
-const char *debug_list(const char *value) {
+const char *debug_list(const char *from, const char *value) {
     const char *rest = value;
     while (char *word = next_part(&rest, ","))
-        check_debug_word(word);
+        check_debug_word(from, word);
     return value;
+}
+
+// The library would see it too, but only when the first thread is made.
+void check_debug_of_environment() {
+    const char *value = getenv("CORUN_DEBUG");
+    if (value != nullptr && *value != '\0')
+        debug_list("CORUN_DEBUG", value);
 }
 
 [[noreturn]] void show(const char *what) {
@@ -124,7 +142,16 @@ const char *value_of(const char *word, const char *name) {
     return begins(word, name) && word[length] == '=' ? word + length + 1 : nullptr;
 }
 
-// Options with a value, in both spellings: "--stack=64K" and "--stack 64K".
+bool is_in_path(const char *name) {
+    const char *list = strchr(name, '/') == nullptr ? getenv("PATH") : nullptr;
+    while (char *directory = next_part(&list, ":"))
+        if (access(text("%s/%s", directory, name), X_OK) == 0)
+            return true;
+    return false;
+}
+
+// Options with a value, in both spellings: "--stack=64K" and "--stack 64K". A program in its place means
+// that the value was forgotten.
 bool take_value(options *o, const char *word, const char *behind, bool *took_behind) {
     static const char *const names[] = {"--stack", "--debug", "--stats-signal"};
     for (const char *name : names) {
@@ -132,15 +159,16 @@ bool take_value(options *o, const char *word, const char *behind, bool *took_beh
         if (value == nullptr) {
             if (!same(word, name))
                 continue;
-            if (behind == nullptr)
-                fail(exit_cannot, "%s: its value is missing", name);
+            if (behind == nullptr || is_in_path(behind))
+                fail(exit_cannot, "%s: its value is missing%s", name,
+                     behind == nullptr ? "" : text(" (%s is a program)", behind));
             value = behind;
             *took_behind = true;
         }
         if (name == names[0])
             o->stack = stack_size(value);
         else if (name == names[1])
-            o->debug = debug_list(value);
+            o->debug = debug_list(name, value);
         else
             o->stats_signal = signal_number(value);
         return true;
@@ -184,6 +212,8 @@ options parse_options(char **arguments) {
     if (**at == '\0')
         fail(exit_not_found, "'': no such command");
     o.command = at;
+    if (o.debug == nullptr)
+        check_debug_of_environment();
     return o;
 }
 

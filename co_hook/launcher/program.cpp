@@ -29,7 +29,7 @@ int executable(const char *path) {
     if (stat(path, &about) != 0)
         return errno;
     if (!S_ISREG(about.st_mode))
-        return EACCES;
+        return S_ISDIR(about.st_mode) ? EISDIR : EACCES;
     return access(path, X_OK) == 0 ? 0 : errno;
 }
 
@@ -51,7 +51,7 @@ const char *in_path(const char *name) {
         int error = executable(path);
         if (error == 0)
             return path;
-        denied = denied || error == EACCES;
+        denied = denied || error == EACCES || error == EISDIR;
     }
     not_executable(name, denied ? EACCES : ENOENT);
 }
@@ -163,7 +163,9 @@ void walk::look_at(const char *path) {
 // From a script to what runs it. False: that was the end of the way.
 bool walk::step() {
     first_line line;
-    if (found.other != nullptr && same(found.other, "text")) {
+    bool script_file = found.other != nullptr && same(found.other, "script");
+    bool has_interpreter = script_file && read_first_line(first, &line);
+    if (found.other != nullptr && (same(found.other, "text") || script_file != has_interpreter)) {
         // execvp's own rule for a file without a first line that the kernel knows.
         char *words[] = {const_cast<char *>("/bin/sh"), const_cast<char *>(found.file)};
         found.arguments = replaced(words, 2, found.arguments);
@@ -172,7 +174,7 @@ bool walk::step() {
         look_at(words[0]);
         return false;
     }
-    if (found.other == nullptr || !same(found.other, "script") || !read_first_line(first, &line))
+    if (!has_interpreter)
         return false;
     const char *script = found.file;
     found.script = found.script == nullptr ? script : found.script;

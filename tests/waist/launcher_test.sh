@@ -40,11 +40,18 @@ for size in '' 0 -1 16383 15K 1025M 2G 64KB 64X 0x10000 1e5 ' 64K' 9999999999999
     refuses '--stack' "--stack=$size" true && bad=$((bad + 1))
 done
 verdict "stack sizes: 6 good ones, 14 bad ones" '[ $good = 6 ] && [ $bad = 14 ]'
-verdict 'a value as a word of its own' 'says 0 x --stack 64K echo x && refuses "--stack: its value" --stack'
+verdict 'a value as a word of its own' 'says 0 x --stack 64K echo x && refuses "--stack: its value is missing" --stack && refuses "--stack: its value is missing .true is a program" --stack true && refuses "--debug: its value is missing .true is" --debug true'
 verdict '--debug: known words' 'says 0 x --debug=stacks,overflow,hooks,blocked,blocked:100,sites echo x'
-verdict '--debug: unknown words' 'refuses "--debug: unknown word .hook." --debug=hooks,hook true && refuses "--debug" --debug= true && refuses "--debug" --debug=blocked:0 true && refuses "--debug" --debug=blocked:3600001 true'
+verdict '--debug: unknown words' 'refuses "--debug: unknown word .hook." --debug=hooks,hook true && refuses "--debug" --debug= true && refuses "--debug: no number from 1 to 3600000 in .blocked:0." --debug=blocked:0 true && refuses "--debug" --debug=blocked:3600001 true'
+CORUN_DEBUG=blcked verdict 'CORUN_DEBUG is looked at as --debug is' 'refuses "CORUN_DEBUG: unknown word .blcked." true && says 0 x --debug=sites echo x'
+CORUN_DEBUG= verdict '... and may be empty' 'says 0 x echo x'
 verdict '--stats: a comma' 'refuses "--stats=a,b: no comma" --stats=a,b true && refuses "--stats=: the name" --stats= true'
-verdict '--stats-signal' 'says 0 "" --stats-signal=USR1 true && refuses "--stats-signal=KILL" --stats-signal=KILL true && refuses "--stats-signal" --stats-signal=0 true'
+good=0 bad=0
+for name in USR1 SIGUSR2 10 HUP RTMIN SIGRTMIN+3 RTMAX RTMAX-1 40; do says 0 '' --stats-signal=$name true && good=$((good + 1)); done
+for name in '' 0 KILL STOP SEGV 11 CHLD TERM 32 65 RTMIN+31 RTMAX-31 USR3; do
+    refuses "--stats-signal=${name/+/.}: it may be HUP, QUIT" --stats-signal=$name true && bad=$((bad + 1))
+done
+verdict '--stats-signal: 9 good ones, 13 bad ones' '[ $good = 9 ] && [ $bad = 13 ]'
 
 # ---- What is handed over
 handed
@@ -68,7 +75,7 @@ verdict 'without the library' 'alone/corun true >out 2>&1; [ $? = 125 ] && grep 
 cp "$(type -P true)" native
 cp native dir/noexec && chmod 644 dir/noexec
 verdict '127: no such command' 'says 127 "^corun: no-such-thing: No such file" no-such-thing && says 127 "No such" ./no/such && says 127 "" ""'
-verdict '126: a directory, and a file that is not executable' 'says 126 "^corun: .*: Permission denied" "$scratch/dir" && says 126 "Permission denied" dir/noexec'
+verdict '126: a directory, and a file that is not executable' 'says 126 "^corun: .*: Is a directory" "$scratch/dir" && says 126 "Permission denied" dir/noexec'
 verdict '126: in PATH, and not executable' 'PATH=$scratch/dir:$PATH says 126 "Permission denied" noexec'
 verdict 'PATH: the next directory has it' 'mkdir later && cp native later/noexec && PATH=$scratch/dir:$scratch/later:$PATH says 0 "" noexec'
 printf '#!/no/such/interpreter\n' >orphan && chmod +x orphan
@@ -85,6 +92,8 @@ printf '#!/usr/bin/env no-such-thing\n' >lost && chmod +x lost
 verdict '... and 127 as env' 'says 127 "no-such-thing: No such file" ./lost'
 printf 'echo $0 "$@"\n' >bare && chmod +x bare
 verdict 'a file without a first line is for the shell' 'says 0 "^./bare a  b$" ./bare "a  b"'
+printf '#!\necho nobody $0\n' >nobody && chmod +x nobody
+verdict '... and so is one whose first line names nobody' 'says 0 "^nobody ./nobody$" ./nobody'
 verdict 'what a shell script starts runs natively: that is said' 'says 0 "^corun: ./bare is a script for .*sh, and what it starts runs natively" ./bare && ! says 0 "runs natively" --inherit ./bare'
 verdict '... and of nice and its like' 'says 0 "^corun: nice starts another program" nice true && ! says 0 "runs natively" --inherit nice true'
 
@@ -178,7 +187,7 @@ under() { # kind, wanted status, pattern, arguments
     [ $got = "$2" ] && grep -qE -- "$3" out
 }
 if ./under mdwe true; then
-    verdict 'MemoryDenyWriteExecute' 'under mdwe 125 "^corun: true: MemoryDenyWriteExecute .*MemoryDenyWriteExecute=no" true && under mdwe 0 "without corun" --or-native true'
+    verdict 'MemoryDenyWriteExecute' 'under mdwe 125 "^corun: true: MemoryDenyWriteExecute .*MemoryDenyWriteExecute=no" true && under mdwe 0 "without corun" --or-native true && under mdwe 125 "^  kernel +Linux [0-9]" --check true'
 else
     echo 'skip - MemoryDenyWriteExecute: this kernel has no PR_SET_MDWE'
 fi
