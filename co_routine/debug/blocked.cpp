@@ -102,12 +102,41 @@ __attribute__((no_sanitize("thread"))) bool find_stuck(turn_watch *w, int64_t no
     return true;
 }
 
+// How often a place was reported, this time included: its callers are shown once. They tell one from
+// another, and not its pc, which differs each time that a thread computes there. The watcher's own.
+unsigned times_seen(const blocked_place &place) {
+    struct seen {
+        uint64_t key;
+        unsigned times;
+    };
+    static seen all[64];
+    static unsigned next;
+    if (place.count < 2)
+        return 1;
+    constexpr uint64_t multiplier = 0x100000001B3; // FNV-1a's
+    uint64_t key =
+        static_cast<uint64_t>(place.how) * multiplier ^ static_cast<uint64_t>(place.number);
+    for (int i = 1; i < place.count; ++i)
+        key = key * multiplier ^ reinterpret_cast<uintptr_t>(place.frames[i]);
+    for (seen &s : all)
+        if (s.times > 0 && s.key == key)
+            return ++s.times;
+    all[next++ % (sizeof all / sizeof *all)] = {key, 1};
+    return 1;
+}
+
 void report(const stuck &s) {
     blocked_place place = place_of_thread(s.tid);
     char where[200];
     describe_place(place, where, sizeof where);
-    say("%s keeps the loop of thread %d from turning, for %ld ms so far: %s", s.who, s.tid,
-        to_ms(s.for_ns), where);
+    unsigned times = times_seen(place);
+    char again[40] = "";
+    if (times > 1)
+        format_line(again, sizeof again, " (%u times here)", times);
+    say("%s keeps the loop of thread %d from turning, for %ld ms so far: %s%s", s.who, s.tid,
+        to_ms(s.for_ns), where, again);
+    if (times > 1)
+        place.count = 1;
     write_frames_of(place);
 }
 

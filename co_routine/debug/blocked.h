@@ -16,6 +16,8 @@
 //    registers come from /proc, and its callers are return addresses found on its stack, which may
 //    name one too many. A thread that computes is asked by SIGURG, unless the program handles that,
 //    and answers with co_backtrace.
+//  - Time is wall time: what other processes took of the processor meanwhile is in it.
+//  - The callers are shown with the first report of a place; the next ones have its #0 and a count.
 //  - The name is that of the coroutine which the loop switched to, though it may have resumed others.
 //  - What the program does between two calls of the loop is its own affair.
 #pragma once

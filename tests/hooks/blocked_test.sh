@@ -74,6 +74,9 @@ verdict 'a call of the kernel: who, which call, where' \
 verdict 'and for how long, when it ended' \
     "has \"^corun: coroutine 'worker-k' \\(#2\\) kept the loop of thread [0-9]+ from turning for (4[0-9][0-9]|[5-9][0-9][0-9]) ms\""
 verdict 'who only waits is not named' '! has worker-p'
+run blocked kk
+verdict 'callers that were shown are not shown again' \
+    "[ \$code = 0 ] && [ \$(grep -c ' so far: ' \"\$scratch/out\") = 2 ] && has ' so far: .* \(2 times here\)$' && [ \$(grep -c '#[1-9] .*wait_in_kernel' \"\$scratch/out\") = 1 ]"
 
 run blocked:100 c
 if has 'backtraces need libunwind'; then # by frame pointers alone no way leads out of the vDSO
