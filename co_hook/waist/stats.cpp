@@ -30,7 +30,7 @@ struct {
     bool at_end = false;
     int signal = 0;
     const char *path = nullptr; // of the file; "": stderr
-    int fd = 2;
+    int fd = -1;                // the file, or a second one of stderr
     dev_t device = 0;
     ino_t inode = 0;
     bool is_child = false; // of a fork
@@ -55,6 +55,8 @@ bool is_answered(int s) {
 
 // ---- The file
 
+constexpr int lowest_number = 100; // out of the way of numbers that programs count on
+
 bool note_file(sys::word fd) {
     struct stat s {};
     if (sys::failed(fd) || sys::failed(sys::call(SYS_fstat, fd, &s)))
@@ -66,12 +68,11 @@ bool note_file(sys::word fd) {
 }
 
 sys::word open_file() {
-    constexpr int lowest = 100; // out of the way of numbers that programs count on
     sys::word fd = sys::call(SYS_openat, AT_FDCWD, stats.path,
                              O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
     if (sys::failed(fd))
         return fd;
-    sys::word high = sys::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, lowest);
+    sys::word high = sys::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, lowest_number);
     if (sys::failed(high))
         return fd;
     sys::close(static_cast<int>(fd));
@@ -88,13 +89,13 @@ sys::word open_file() {
 
 // A daemon closes every number that it does not know.
 int file_now() {
-    if (!*stats.path)
-        return 2;
     struct stat s {};
+    if (!*stats.path && !sys::failed(sys::call(SYS_fstat, 2, &s)))
+        return 2;
     if (!sys::failed(sys::call(SYS_fstat, stats.fd, &s)) && s.st_dev == stats.device &&
         s.st_ino == stats.inode)
         return stats.fd;
-    return note_file(open_file()) ? stats.fd : -1;
+    return *stats.path && note_file(open_file()) ? stats.fd : -1;
 }
 
 // ---- Writing
@@ -306,8 +307,9 @@ void prepare_stats(const options &asked) {
         return;
     memcpy(path_of_file, asked.stats_file, sizeof path_of_file);
     stats.path = path_of_file;
-    sys::word fd = *stats.path ? open_file() : 2;
-    if (*stats.path && !note_file(fd))
+    // Of stderr a second one, because many programs close theirs as the last thing they do.
+    sys::word fd = *stats.path ? open_file() : sys::fcntl(2, F_DUPFD_CLOEXEC, lowest_number);
+    if (!note_file(fd) && *stats.path)
         refuse_file(static_cast<int>(-fd));
     begin_counting();
     the_worker.counts.timed = true;

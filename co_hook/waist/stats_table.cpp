@@ -159,12 +159,17 @@ void write_memory(worker *w, const table_request &r) {
             note);
 }
 
-void write_process(const table_request &r) {
+double processor_ns() {
     timespec t{};
     sys::call(sys::nr_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &t);
-    out.time_row("wall time", static_cast<double>(now_ns() - r.since_ns), "");
-    out.time_row("processor time",
-                 static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec), "");
+    return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
+}
+
+double wall_ns(const table_request &r) { return static_cast<double>(now_ns() - r.since_ns); }
+
+void write_process(const table_request &r) {
+    out.time_row("wall time", wall_ns(r), "");
+    out.time_row("processor time", processor_ns(), "");
     out.row("objects loaded", patched_so_far.objects);
     out.row("system call sites", patched_so_far.sites);
     out.row("system call sites covered", patched_so_far.patched);
@@ -272,6 +277,16 @@ void write_list(worker *w, const table_request &r) {
     }
 }
 
+// Nothing was counted.
+void write_single(const table_request &r) {
+    char wall[32], processor[32];
+    format_ms(wall, sizeof wall, wall_ns(r));
+    format_ms(processor, sizeof processor, processor_ns());
+    out.add(": it never had a second thread; %s, %s of processor time", wall, processor);
+    out.end_line();
+    out.flush();
+}
+
 } // namespace
 
 void write_table(worker *w, const table_request &r) {
@@ -282,6 +297,8 @@ void write_table(worker *w, const table_request &r) {
     constexpr int get_name = 16;
     sys::call(SYS_prctl, get_name, name);
     out.add("corun: process %ld (%s), %s", sys::getpid(), name, r.occasion);
+    if (w->counts.threads_created == 0)
+        return write_single(r);
     out.end_line();
     write_threads(w, r, inside);
     write_loop(w, r);

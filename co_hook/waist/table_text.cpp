@@ -9,14 +9,14 @@ namespace {
 
 constexpr unsigned longest_line = 1024, number_column = 44, label_column = 2;
 
+} // namespace
+
 // Microseconds with three digits behind the point, of milliseconds.
 void format_ms(char *out, unsigned size, double ns) {
     auto us = static_cast<unsigned long>(ns / 1000 + 0.5);
     unsigned long part = us % 1000;
     format_line(out, size, "%lu.%lu%lu%lu ms", us / 1000, part / 100, part / 10 % 10, part % 10);
 }
-
-} // namespace
 
 void table_text::pad_to(unsigned to) {
     do {

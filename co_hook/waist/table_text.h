@@ -9,6 +9,8 @@
 
 namespace corun::waist {
 
+void format_ms(char *out, unsigned size, double ns); // "12.345 ms"
+
 class table_text {
   public:
     void begin(int to_fd) {

@@ -38,7 +38,11 @@ verdict 'few threads: no memory for each, which would be the program'"'"'s' '! h
 corun --stats "$prog" 120 1
 verdict '... and many' '[ "$(value "memory for each thread")" -gt 1000 ] && has "grew by at most, over 120 threads$"'
 corun --stats true
-verdict 'a program of one thread' '[ $code = 0 ] && [ "$(tables)" = 1 ] && [ "$(value "threads now")" = 1 ]'
+verdict 'a program of one thread' '[ $code = 0 ] && [ "$(wc -l <out)" = 1 ] && has "^corun: process [0-9]+ \(true\), the end: it never had a second thread; [0-9.]+ ms, [0-9.]+ ms of processor time$"'
+corun --stats cat /dev/null
+verdict 'a program that closes stderr at its end' '[ $code = 0 ] && [ "$(tables)" = 1 ]'
+corun --stats bash -c 'exec 2>"$1"' - other
+verdict 'a program that leads stderr elsewhere: there' '[ $code = 0 ] && [ "$(tables)" = 0 ] && grep -q "^corun: process" other'
 corun --stats "$prog" 5 2 fork
 verdict 'a child of fork has counts of its own' '[ $code = 0 ] && [ "$(tables)" = 2 ] && [ "$(value "threads created")/$(column read 2)" = 5/10 ]'
 corun --stats sh -c 'true & wait; exit 3'
@@ -72,12 +76,14 @@ hold() { # what the signal is, the options: the state that it leaves
     for _ in $(seq 500); do grep -q holding out && break; sleep 0.01; done
     kill -"$1" $pid
     for _ in $(seq 500); do [ "$(tables)" = 1 ] && break; sleep 0.01; done
-    [ "$1" = USR1 ] && kill -9 $pid
+    [ "$1" != TERM ] && kill -9 $pid
     wait $pid 2>/dev/null
     code=$?
 }
 hold USR1 --stats-signal=USR1
 verdict 'while everybody waits' '[ "$(tables)" = 1 ] && [ "$(value "threads waiting")" = 6 ] && [ "$(value "threads running")" = 0 ]'
+hold RTMIN+1 --stats-signal=RTMIN+1
+verdict '... by a signal without a name' '[ "$(tables)" = 1 ] && has ", signal 35$"'
 hold TERM --stats
 verdict 'SIGTERM at its default: a table, and the end that it means' '[ $code = 143 ] && [ "$(tables)" = 1 ] && has ", signal 15$"'
 
