@@ -6,8 +6,8 @@
 
 The server runs on core 0, the load on core 1. Each round starts each server twice, natively and
 under corun, first one, then the other; the table has the medians. Memory is what came with the
-connections: they are held, and nothing has been asked yet but a first request. Slab is the whole
-machine's, mostly sockets, which any server pays. Answers are compared byte for byte; a row with an
+connections: they are held, nothing has been asked yet but a first request, and that three seconds
+ago. Slab is the whole machine's, mostly sockets, which any server pays. Answers are compared byte for byte; a row with an
 error says so. What it needs and how a server is started: tests/servers/head.py.
 """
 import os
@@ -123,7 +123,7 @@ def measure(make, held, active, load, before):
         said = [job.stdout.readline()]
         while said[-1] and said[-1] != "connected\n":
             said.append(job.stdout.readline())
-        time.sleep(1)
+        time.sleep(3)
         full = memory(server.child.pid) if said[-1] else idle
         if said[-1]:
             print("", file=job.stdin, flush=True)
