@@ -249,11 +249,15 @@ thread *thread_of_tid(int tid) {
         thread **at = threads_by_tid.find(static_cast<size_t>(tid - first_tid));
         return at ? *at : nullptr;
     }
-    thread *main = &the_worker.main; // or whichever forked: it has the process's number
+    if (tid != the_worker.pid) // the only number of the kernel's that a thread has
+        return nullptr;
+    thread *main = &the_worker.main; // or whichever forked
+    if (main->tid == tid && main->link.linked())
+        return main;
     for (list_node *n = the_worker.threads.ring.next; n != &the_worker.threads.ring; n = n->next)
         if (CO_CONTAINER(n, thread, link)->tid == tid)
             return CO_CONTAINER(n, thread, link);
-    return main->tid == tid && main->link.linked() ? main : nullptr;
+    return nullptr;
 }
 
 void after_fork_in_child(worker *w, thread *self) {
