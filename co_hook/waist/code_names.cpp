@@ -10,6 +10,13 @@
 
 #pragma weak _dl_find_object // glibc 2.35
 
+#pragma GCC visibility push(hidden)
+extern "C" {
+void waist_entry();
+extern char waist_entry_passed[];
+}
+#pragma GCC visibility pop
+
 namespace corun::waist {
 namespace {
 
@@ -45,6 +52,9 @@ int info_of_code(const void *at, Dl_info *info) {
 }
 
 uintptr_t place_of_program(uintptr_t pc, uintptr_t sp) {
+    if (pc < reinterpret_cast<uintptr_t>(&waist_entry) ||
+        pc >= reinterpret_cast<uintptr_t>(waist_entry_passed))
+        return pc; // where sp may be anything
     uintptr_t caller = *reinterpret_cast<const uintptr_t *>(sp);
     return is_slot(caller) ? caller : pc;
 }

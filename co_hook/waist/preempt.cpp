@@ -6,6 +6,7 @@
 #include "co_hook/waist/stats.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/user_memory.h"
 #include "co_routine/core/switch.h"
 
 #include <ctime>
@@ -62,6 +63,16 @@ void note_preemption(worker *w, const thread *t, uintptr_t pc) {
     }
 }
 
+// Somebody who computes may keep anything in rsp. SIGSEGV is let through meanwhile: to a touch it is the
+// answer.
+bool has_stack_for_frame(const machine &m) {
+    size_t bytes = signal_frame_bytes(m);
+    block_in_kernel(all_signals & ~of_touches);
+    bool has = can_write(reinterpret_cast<void *>(m.at(REG_RSP) - bytes), bytes);
+    block_in_kernel(all_signals);
+    return has;
+}
+
 } // namespace
 
 int begin_preemption(worker *w) {
@@ -90,11 +101,13 @@ bool is_tick(const siginfo_t &info) {
 void on_tick(worker *w, thread *t, machine *m) {
     uint64_t switches = w->env->counts.switches;
     // Not sooner, also when somebody's time has come: 5,000 of Python's threads ask for the interpreter
-    // every 5 ms, and each hand-over would be another one's.
+    // every 5 ms (its own interval; two of them are a tick), and each hand-over would be another one's.
     if (w->live < 2 || w->switches_at_tick != switches) {
         w->switches_at_tick = switches;
         return;
     }
+    if (!has_stack_for_frame(*m))
+        return; // at a later tick
     note_preemption(w, t, place_of_program(m->at(REG_RIP), m->at(REG_RSP)));
     kernel_action yields{reinterpret_cast<uintptr_t>(&yield_in_handler), 0,
                          reinterpret_cast<uintptr_t>(&waist_restorer), 0};

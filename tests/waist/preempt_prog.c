@@ -33,6 +33,20 @@ static void *wait_for_flag(void *argument) {
     return argument;
 }
 
+// No stack at all meanwhile: natively nobody writes there.
+static void *compute_without_stack(void *argument) {
+    unsigned long left = 300000000, former;
+    __asm__ volatile("mov %%rsp, %1\n\t"
+                     "mov $8, %%esp\n"
+                     "1:\tdec %0\n\t"
+                     "jnz 1b\n\t"
+                     "mov %1, %%rsp"
+                     : "+r"(left), "=&r"(former)
+                     :
+                     : "cc", "memory");
+    return left == 0 ? argument : NULL;
+}
+
 static void *hold_and_count(void *argument) {
     for (int i = 0; i < 2000; i++) {
         pthread_spin_lock(&spin);
@@ -74,6 +88,11 @@ int main(void) {
     flag = 1;
     pthread_join(t[0], NULL);
     puts("the flag was seen");
+
+    void *done;
+    pthread_create(&t[0], NULL, compute_without_stack, t);
+    pthread_join(t[0], &done);
+    printf("without a stack: %s\n", done ? "computed" : "nothing");
 
     pthread_spin_init(&spin, PTHREAD_PROCESS_PRIVATE);
     for (int i = 0; i < workers; i++)
