@@ -178,7 +178,8 @@ def longest_call(table):
     """Of what --stats wrote last: the longest time, in ms, that a call let no other thread run, and its name."""
     with open(table) as f:
         rows = f.read().rpartition("\n  call ")[2].splitlines()[1:]
-    return max((float(row.split()[-2]), row.split()[0]) for row in rows if row.endswith(" ms") and row.split()[0] != "all")
+    return max((float(row.split()[-2]), row.split()[0]) for row in rows
+               if row.endswith(" ms") and len(row.split()) == 7 and row.split()[0] != "all")
 
 
 def main():
