@@ -78,13 +78,15 @@ bool is_alone() {
 }
 
 // glibc gives up to eight arenas of malloc for each processor to threads that would meet in one. These
-// run one at a time, and each arena holds on to memory. Unless somebody has chosen.
-void keep_to_one_arena(char **environment) {
+// run one at a time, and each arena holds on to memory. Chosen before the runtime, on its own
+// thread-local storage, is one more thread in malloc's eyes: then the number is settled. True: it was
+// ours to choose, as nobody else has.
+bool keep_to_one_arena(char **environment) {
     for (char **at = environment; *at; ++at)
         if (strncmp(*at, "MALLOC_ARENA_", 13) == 0 ||
             (strncmp(*at, "GLIBC_TUNABLES=", 15) == 0 && strstr(*at, "arena")))
-            return;
-    mallopt(M_ARENA_MAX, 1);
+            return false;
+    return mallopt(M_ARENA_MAX, 1) != 0;
 }
 
 const char *prepare(const options &asked) {
@@ -111,6 +113,7 @@ const char *prepare(const options &asked) {
 __attribute__((constructor)) void start(int, char **arguments, char **environment) {
     options asked;
     read_environment(environment, &asked);
+    bool has_one_arena = keep_to_one_arena(environment);
     if (const char *failed = prepare(asked)) {
         const char *name = arguments[0] ? arguments[0] : "the program";
         warn("%s: it cannot be run as coroutines: %s%s", name, failed,
@@ -118,10 +121,11 @@ __attribute__((constructor)) void start(int, char **arguments, char **environmen
                              : " (--or-native runs it without corun)");
         if (!asked.or_native)
             end_refused();
-        tls_thread = nullptr; // what is patched passes through, and threads are the kernel's
+        if (has_one_arena)
+            mallopt(M_ARENA_MAX, 0); // as many as glibc likes
+        tls_thread = nullptr;        // what is patched passes through, and threads are the kernel's
     } else {
         prepare_stats(asked);
-        keep_to_one_arena(environment);
     }
     if (!asked.inherit)
         clean_environment(environment);
