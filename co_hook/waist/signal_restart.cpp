@@ -120,13 +120,12 @@ void interrupt(thread *t) {
         return;
     coroutine *co = t->co;
     t->signals.interrupted = true;
+    if (moves_data(t->call_nr) && cancel_after_offload(co))
+        return;
     co->set(flag_cancel);
     co->set(flag_cancel_errno);
-    // What a helper has taken or written meanwhile must not be lost, nor done twice: its end is near,
-    // and the mark keeps the call from waiting again.
-    if (co->state != co_state::parked || (moves_data(t->call_nr) && waits_for_helper(co)))
-        return;
-    co->env->make_ready(co);
+    if (co->state == co_state::parked)
+        co->env->make_ready(co);
 }
 
 bool take_interruption(thread *t) {

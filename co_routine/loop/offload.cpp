@@ -58,7 +58,13 @@ int wait_until_done(co_env *env, offload_job *job, const wait_kind &kind, int64_
         }
         if (error == 0)
             continue;
-        return give_up_job(job) ? 0 : error;
+        if (!give_up_job(job))
+            return error;
+        break;
+    }
+    if (CO_UNLIKELY(job->cancels_when_done)) {
+        co->set(flag_cancel);
+        co->set(flag_cancel_errno);
     }
     return 0;
 }
@@ -176,8 +182,11 @@ int64_t offload_function(const wait_kind &kind, offload_kind how, int64_t (*f)(v
     return result;
 }
 
-bool waits_for_helper(const coroutine *co) {
-    return co->waiting && co->waiting->abandon == abandon_offload;
+bool cancel_after_offload(coroutine *co) {
+    if (!co->waiting || co->waiting->abandon != abandon_offload)
+        return false;
+    static_cast<offload_job *>(co->wait_slot)->cancels_when_done = true;
+    return true;
 }
 
 void close_late_result(int64_t result, const long *) {

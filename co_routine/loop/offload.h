@@ -54,8 +54,10 @@ struct offload_buffer {
 using offload_late = void (*)(int64_t result, const long *args);
 void close_late_result(int64_t result, const long *args); // for calls that return a descriptor
 
-// Is it parked until a helper is done? Its call may have happened already.
-bool waits_for_helper(const coroutine *co);
+// For a cancel with CO_CANCEL_ERRNO of one whose call must be neither lost nor made twice, because it
+// takes bytes or writes them: if co waits for a helper, whatever wakes it meanwhile, its wait goes on
+// until the call has ended, and only the next one is cancelled. False: it waits for no helper.
+bool cancel_after_offload(coroutine *co);
 
 // The system call nr with these arguments. buffers[i].user takes the place of every argument that
 // equals it. deadline_ns: when the wait is given up (-ETIMEDOUT; the call's result is dropped).

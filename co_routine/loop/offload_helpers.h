@@ -37,8 +37,9 @@ struct offload_job {
     coroutine *waiter = nullptr; // nullptr: given up
     job_state state = job_state::queued;
     offload_kind how = offload_shared;
-    bool self_made = false;  // done, but not made: no helper could be started
-    uint32_t generation = 0; // of the process that it is for
+    bool self_made = false;         // done, but not made: no helper could be started
+    bool cancels_when_done = false; // its waiter, see cancel_after_offload
+    uint32_t generation = 0;        // of the process that it is for
     uint32_t runner_epoch = 0;
     wait_kind kind{}; // the caller's, with our abandon
 

@@ -6,6 +6,7 @@
 #include "co_routine/loop/fd_events.h"
 
 #include <cstring>
+#include <string_view>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <vector>
@@ -138,6 +139,33 @@ TEST_F(Offload, ACancelledCallLeavesItsMemoryToTheHelper) {
     ASSERT_EQ(write(pipe.fds[1], "late", 4), 4);
     EXPECT_TRUE(run_until([] { return late_results == 1; }));
     EXPECT_EQ(last_late_result, 4);
+}
+
+// As a signal does it: what the helper takes belongs to this read, whatever wakes its coroutine.
+TEST_F(Offload, ACancelAfterTheCallLeavesItsBytesToTheReadAndEndsTheNextWait) {
+    pipe_pair pipe;
+    coroutine *reader = nullptr;
+    int64_t first = 0, second = 0;
+    char buffer[4] = {};
+    EXPECT_FALSE(cancel_after_offload(current_env()->running));
+    go([&] {
+        reader = current_env()->running;
+        first = offloaded_read(pipe.fds[0], buffer, sizeof buffer);
+        second = offloaded_read(pipe.fds[0], buffer, sizeof buffer);
+        reader->clear(flag_cancel);
+        reader->clear(flag_cancel_errno);
+        reader = nullptr;
+    });
+    ASSERT_TRUE(run_until([] { return offload_helper_count() == 1; }));
+    ASSERT_TRUE(cancel_after_offload(reader));
+    unpark(reader);
+    ASSERT_TRUE(run_until([&] { return reader->state == co_state::parked; }));
+    ASSERT_EQ(write(pipe.fds[1], "byte", 4), 4);
+    ASSERT_TRUE(run_until([&] { return !reader; }));
+    EXPECT_EQ(first, 4);
+    EXPECT_EQ(std::string_view(buffer, 4), "byte");
+    EXPECT_EQ(second, -ECANCELED);
+    EXPECT_EQ(late_results, 0);
 }
 
 TEST_F(Offload, ACallThatNoHelperHasBegunIsTakenBack) {
