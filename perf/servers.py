@@ -11,6 +11,7 @@ ago. Slab is the whole machine's, mostly sockets, which any server pays. Answers
 error says so. What it needs and how a server is started: tests/servers/head.py.
 """
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -160,7 +161,8 @@ def show(name, native, corun):
     print(f"\n{' '.join(['corun', *options, name])}, {held:,} connections, {active:,} active")
     for side, runs in (("native", native["runs"]), ("corun", corun["runs"])):
         mb = [statistics.median(run["mb"][i] for run in runs) for i in range(5)]
-        print(f"  {side:7} {median(runs, 'requests_per_s'):9,.0f} req/s   p99 {median(runs, 'p99_us') / 1000:8.1f} ms"
+        rates = [float(run["requests_per_s"]) for run in runs]
+        print(f"  {side:7} {statistics.median(rates):9,.0f} req/s ({min(rates):,.0f} to {max(rates):,.0f})   p99 {median(runs, 'p99_us') / 1000:8.1f} ms"
               f"   starved {median(runs, 'starved'):5.0f}   {mb[4]:6.0f} threads   MB: {mb[0]:6.1f} RSS "
               f"{mb[1]:6.1f} kernel stacks {mb[2]:5.1f} page tables, {mb[3]:6.1f} slab")
     of = lambda side, key: median(side["runs"], key)
@@ -177,9 +179,9 @@ def show(name, native, corun):
 def longest_call(table):
     """Of what --stats wrote last: the longest time, in ms, that a call let no other thread run, and its name."""
     with open(table) as f:
-        rows = f.read().rpartition("\n  call ")[2].splitlines()[1:]
-    return max((float(row.split()[-2]), row.split()[0]) for row in rows
-               if row.endswith(" ms") and len(row.split()) == 7 and row.split()[0] != "all")
+        calls = f.read().rpartition("\n  call ")[2].partition("\n  thread ")[0]
+    rows = re.findall(r"^  (\w+) +\d+ +\d+ +\d+ +\d+ +([\d.]+) ms$", calls, re.MULTILINE)
+    return max((float(ms), name) for name, ms in rows if name != "all")
 
 
 def main():

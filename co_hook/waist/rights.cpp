@@ -7,6 +7,7 @@
 #include "co_routine/base/check.h"
 #include "co_routine/loop/uring.h"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <linux/seccomp.h>
@@ -50,27 +51,15 @@ constexpr change changes_of_one[] = {
     {SYS_prctl, PR_SET_KEEPCAPS, "prctl(PR_SET_KEEPCAPS)", early}};
 
 // Most calls are none, and pass here.
+constexpr auto is_known = [] {
+    std::array<bool, 512> known{};
+    for (const change &c : changes_of_one)
+        known[static_cast<size_t>(c.nr)] = true;
+    return known;
+}();
 bool may_be_one(long nr) {
-    switch (nr) {
-    case SYS_setuid:
-    case SYS_setgid:
-    case SYS_setreuid:
-    case SYS_setregid:
-    case SYS_setresuid:
-    case SYS_setresgid:
-    case SYS_setgroups:
-    case SYS_setfsuid:
-    case SYS_setfsgid:
-    case SYS_capset:
-    case SYS_unshare:
-    case SYS_setns:
-    case SYS_landlock_restrict_self:
-    case SYS_seccomp:
-    case SYS_prctl:
-        return true;
-    default:
-        return false;
-    }
+    auto i = static_cast<size_t>(nr);
+    return i < is_known.size() && is_known[i];
 }
 
 const change *change_of_one(long nr, const word (&a)[6]) {

@@ -21,7 +21,7 @@
 #pragma GCC visibility push(hidden)
 extern "C" {
 extern char __ehdr_start[], etext[];
-// entry.S: see there.
+// entry.S and leave.S: see there.
 void waist_restorer();
 void waist_entry();
 extern char waist_entry_passed[], waist_returning[], waist_returned[], waist_again[];

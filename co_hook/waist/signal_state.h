@@ -59,7 +59,7 @@ struct pending_signal {
     bool lent = false; // signal_fds.h
 };
 
-// Where a handler is entered: entry.S knows the offsets.
+// Where a handler is entered: leave.S knows the offsets.
 struct handler_entry {
     uintptr_t fs, sp, pc, signal, info, context;
 };

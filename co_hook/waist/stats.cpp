@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <ucontext.h>
 
-extern "C" __attribute__((visibility("hidden"))) void waist_restorer(); // entry.S
+extern "C" __attribute__((visibility("hidden"))) void waist_restorer(); // leave.S
 
 namespace corun::waist {
 namespace {
