@@ -346,9 +346,8 @@ struct co_stats { /* of the calling thread; counts since its start unless "now" 
 int co_get_stats(struct co_stats *out); /* EINVAL: NULL */
 
 /* The return addresses of co's frames, innermost first, at most max of them; returns how many. co:
- * the running coroutine or a suspended one of the calling thread on a private stack, or any that is
- * in place. Uses libunwind (loaded when first needed), else frame pointers. -1 with errno: EINVAL;
- * ENOTSUP: its stack is copied out. */
+ * the running coroutine or a suspended one of the calling thread, wherever its stack is. Uses
+ * libunwind (loaded when first needed), else frame pointers. -1 with errno: EINVAL. */
 int co_backtrace(stCoRoutine_t *co, void **pcs, int max);
 
 enum { CO_DUMP_STACKS = 1 /* with backtraces */ };

@@ -2,6 +2,7 @@
 #include "co_routine/debug/backtrace.h"
 
 #include "co_routine/core/switch.h"
+#include "co_routine/debug/stack_use.h"
 #include "co_routine/debug/unwinder.h"
 
 #include <cerrno>
@@ -74,17 +75,22 @@ int backtrace_running(const coroutine *co, void *caller, void **pcs, int max) {
     // pointers do not.
     char *sp = static_cast<char *>(coctx_sp(regs));
     if (!co->has(flag_root) && sp >= co->low_end() && sp < co->high_end() && !libunwind_loaded())
-        request.stack = {sp, co->high_end()};
+        request.stack = {sp, co->high_end(), sp};
     return walk_frames(&context, request, pcs, max);
 }
 
 int backtrace_suspended(const coroutine *co, void **pcs, int max) {
-    ucontext_t context;
-    context_of_registers(&context, co->regs);
-    walk_request request;
-    if (!co->has(flag_root))
-        request.stack = {static_cast<char *>(coctx_sp(co->regs)), co->high_end()};
-    return walk_frames(&context, request, pcs, max);
+    if (co->has(flag_root))
+        return walk_suspended(co->regs, {}, pcs, max);
+    const char *sp = static_cast<char *>(coctx_sp(co->regs)), *high = co->high_end();
+    bool in_place = stack_is_in_place(co);
+    if (!in_place && co->pool) { // CO_DEBUG_STACKS: in a range of its own, which is shut
+        open_range range(co);
+        return walk_suspended(co->regs, {sp, high, sp}, pcs, max);
+    }
+    const tenant &t = co->tenancy;
+    const char *bytes = in_place ? sp : t.saved + t.saved_capacity - (high - sp);
+    return walk_suspended(co->regs, {sp, high, bytes}, pcs, max);
 }
 
 int fail(int error) {
@@ -97,6 +103,13 @@ int fail(int error) {
 
 using namespace corun;
 
+int corun::frames_of(const coroutine *co, void *caller, void **pcs, int max) {
+    // First: in the middle of a switch the running one's state is not yet, or no longer, "running".
+    if (co->env->running == co)
+        return backtrace_running(co, caller, pcs, max);
+    return has_frames(co) ? backtrace_suspended(co, pcs, max) : 0;
+}
+
 // Not inlined: its return address is the first one reported.
 __attribute__((noinline)) int co_backtrace(stCoRoutine_t *co, void **pcs, int max) {
     if (!co || max < 0 || (max > 0 && !pcs))
@@ -104,12 +117,7 @@ __attribute__((noinline)) int co_backtrace(stCoRoutine_t *co, void **pcs, int ma
     if (co->env != env_or_null())
         return fail(EINVAL);
     prepare_backtraces();
-    if (max == 0)
-        return 0;
-    // First: in the middle of a switch the running one's state is not yet, or no longer, "running".
-    if (co->env->running == co)
-        return backtrace_running(co, __builtin_return_address(0), pcs, max);
-    if (!has_frames(co))
-        return 0;
-    return stack_is_in_place(co) ? backtrace_suspended(co, pcs, max) : fail(ENOTSUP);
+    if (co->env->running != co)
+        forget_code();
+    return max == 0 ? 0 : frames_of(co, __builtin_return_address(0), pcs, max);
 }

@@ -21,6 +21,8 @@ namespace corun {
 // Loads libunwind where there is room: on the caller's stack, or on a coroutine's that is made for
 // it when the running one has little left.
 void prepare_backtraces();
+// co_backtrace's work, after that and forget_code. caller: where the running one's frames are to begin.
+int frames_of(const coroutine *co, void *caller, void **pcs, int max);
 
 // The live bytes of a suspended coroutine are in its stack, so its frames can be read.
 bool stack_is_in_place(const coroutine *co);

@@ -72,14 +72,10 @@ int write_all(int fd, const char *from, size_t bytes) {
     return 0;
 }
 
-int write_frames(int fd, coroutine *co) {
+int write_frames(int fd, const coroutine *co, void *caller) {
     void *pcs[frames_shown];
     char line[line_bytes];
-    int n = co_backtrace(co, pcs, frames_shown);
-    if (n < 0) {
-        static const char out_of_reach[] = "    (its stack is copied out)\n";
-        return write_all(fd, out_of_reach, sizeof out_of_reach - 1);
-    }
+    int n = frames_of(co, caller, pcs, frames_shown);
     for (int i = 0; i < n; ++i) {
         line[0] = line[1] = line[2] = line[3] = ' ';
         unsigned length = 4 + format_frame(line + 4, sizeof line - 5, i, pcs[i], false);
@@ -117,8 +113,10 @@ int co_dump(int fd, unsigned flags) {
         return -1;
     }
     co_env *env = env_or_null();
-    if (flags & CO_DUMP_STACKS)
+    if (flags & CO_DUMP_STACKS) {
         prepare_backtraces(); // before the walk: it may make a coroutine for a moment
+        forget_code();
+    }
     int lines = 0;
     for (size_t i = 0; env && i < env->all.size(); ++i) {
         coroutine *co = env->all[i];
@@ -127,7 +125,7 @@ int co_dump(int fd, unsigned flags) {
         char line[line_bytes];
         int error = write_all(fd, line, format_coroutine(line, sizeof line, co));
         if (error == 0 && (flags & CO_DUMP_STACKS))
-            error = write_frames(fd, co);
+            error = write_frames(fd, co, __builtin_return_address(0));
         if (error != 0) {
             errno = -error;
             return -1;

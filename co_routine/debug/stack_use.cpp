@@ -27,20 +27,21 @@ size_t pages_between(const char *low, const char *high) {
 
 size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-// With CO_DEBUG_STACKS: a range of its own, shut while the coroutine is out.
 size_t used_of_own_range(const coroutine *co) {
-    size_t bytes = co->pool->stack_bytes();
-    char *low = co->stack_low;
-    bool shut = co->tenancy.home->occupant != co;
-    if (shut)
-        sys::mprotect(low, bytes, PROT_READ);
-    size_t used = bytes_ever_used(low, low + bytes);
-    if (shut)
-        sys::mprotect(low, bytes, PROT_NONE);
-    return used;
+    open_range range(co);
+    return bytes_ever_used(co->stack_low, co->stack_low + co->pool->stack_bytes());
 }
 
 } // namespace
+
+open_range::open_range(const coroutine *co) : co_(co), shut_(co->tenancy.home->occupant != co) {
+    if (shut_)
+        sys::mprotect(co_->stack_low, co_->pool->stack_bytes(), PROT_READ);
+}
+open_range::~open_range() {
+    if (shut_)
+        sys::mprotect(co_->stack_low, co_->pool->stack_bytes(), PROT_NONE);
+}
 
 size_t bytes_ever_used(const char *low, const char *high) {
     unsigned char resident[pages_at_once];

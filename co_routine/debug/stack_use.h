@@ -17,6 +17,19 @@ size_t bytes_ever_used(const char *low, const char *high);
 // Bytes between the stack pointer and the top, now. 0: nothing on it.
 size_t bytes_live(const coroutine *co);
 
+// The range of its own that co has with CO_DEBUG_STACKS, readable while this lives.
+class open_range {
+  public:
+    explicit open_range(const coroutine *co);
+    ~open_range();
+    open_range(const open_range &) = delete;
+    open_range &operator=(const open_range &) = delete;
+
+  private:
+    const coroutine *co_;
+    bool shut_;
+};
+
 // What co_stack_high_water returns.
 size_t high_water_of(const coroutine *co);
 

@@ -2,6 +2,10 @@
 #include "co_routine/debug/unwinder.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/sanitizer.h"
+#include "co_routine/core/coroutine.h"
+#include "co_routine/debug/suspended_walk.h"
+#include "co_routine/debug/walk.h"
 
 #include <cstring>
 #include <dlfcn.h>
@@ -16,99 +20,17 @@
 namespace corun {
 namespace {
 
-// ---- libunwind's ABI ----------------------------------------------------------------------------
-// From the headers of libunwind 1.6 (libunwind-common.h, libunwind-x86_64.h, libunwind-x86.h), the
-// same since 1.3, where init_local2 came: an unw_context_t is a ucontext_t, an unw_cursor_t is 127
-// words, unw_proc_info_t begins with start_ip, registers have numbers of their own, names carry the
-// prefix of the local, native unwinder. Room is given generously: only sizes could grow.
-
-using word = uintptr_t;
-struct unwind_cursor {
-    word opaque[256];
-};
-struct procedure {
-    word start_ip;
-    word rest[31];
-};
-constexpr int init_signal_frame = 1;
-#if defined(__x86_64__)
-#define LIBUNWIND_NAME(f) "_ULx86_64_" f
-constexpr int register_ip = 16, register_sp = 7;
-#else
-#define LIBUNWIND_NAME(f) "_ULx86_" f
-constexpr int register_ip = 8, register_sp = 7;
-#endif
-
-struct libunwind {
-    int (*init_local2)(unwind_cursor *, ucontext_t *, int flags);
-    int (*step)(unwind_cursor *);
-    int (*get_reg)(unwind_cursor *, int number, word *value);
-    int (*get_proc_info)(unwind_cursor *, procedure *);
-};
-libunwind functions; // written before `sought` says so
+libunwind::functions_here functions; // written before `sought` says so
 
 enum search : int { not_yet, loaded, missing };
 int sought = not_yet; // atomic
 
-template <class F> bool find(void *library, const char *name, F *out) {
-    *out = reinterpret_cast<F>(dlsym(library, name));
-    return *out != nullptr;
-}
-
-bool find_functions(libunwind *out) {
-    // Local: the library has _Unwind_* of its own, which must not take the place of libgcc's.
-    void *library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return false;
-    bool all = find(library, LIBUNWIND_NAME("init_local2"), &out->init_local2);
-    all = find(library, LIBUNWIND_NAME("step"), &out->step) && all;
-    all = find(library, LIBUNWIND_NAME("get_reg"), &out->get_reg) && all;
-    return find(library, LIBUNWIND_NAME("get_proc_info"), &out->get_proc_info) && all;
-}
-
-// ---- Walks --------------------------------------------------------------------------------------
-
-uintptr_t entry_address() { return reinterpret_cast<uintptr_t>(&coroutine_entry); }
-
-// Our own frames between the capture and the first wanted one are few.
-constexpr int most_frames_left_out = 16;
-
-// Asked of libunwind, because a neighbour's address may lie close; the distance spares the question
-// for nearly every frame.
-bool is_coroutine_entry(unwind_cursor *cursor, word pc) {
-    procedure p;
-    return pc - entry_address() < 4096 && functions.get_proc_info(cursor, &p) == 0 &&
-           p.start_ip == entry_address();
-}
-
-bool outside(const stack_range &stack, word sp) {
-    return stack.low &&
-           (sp < reinterpret_cast<word>(stack.low) || sp > reinterpret_cast<word>(stack.high));
-}
-
 int walk_with_libunwind(ucontext_t *context, const walk_request &request, void **pcs, int max) {
-    unwind_cursor cursor;
-    int flags = request.signal_frame ? init_signal_frame : 0;
+    libunwind::cursor cursor;
+    int flags = request.signal_frame ? libunwind::init_signal_frame : 0;
     if (functions.init_local2(&cursor, context, flags) < 0)
         return 0;
-    bool wanted = request.first_pc == nullptr;
-    int n = 0, left_out = 0;
-    while (n < max) {
-        word pc = 0, sp = 0;
-        if (functions.get_reg(&cursor, register_ip, &pc) < 0 ||
-            functions.get_reg(&cursor, register_sp, &sp) < 0)
-            break;
-        if (pc == 0 || outside(request.stack, sp) || is_coroutine_entry(&cursor, pc))
-            break;
-        wanted = wanted || pc == reinterpret_cast<word>(request.first_pc);
-        if (wanted)
-            pcs[n++] = reinterpret_cast<void *>(pc);
-        else if (++left_out == most_frames_left_out)
-            break;
-        if (functions.step(&cursor) <= 0)
-            break;
-    }
-    return n;
+    return walk(functions, &cursor, request, pcs, max);
 }
 
 // ---- libgcc's, for the caller's own frames on i386 ---------------------------------------------
@@ -143,9 +65,9 @@ _Unwind_Reason_Code on_own_frame(_Unwind_Context *context, void *argument) {
 void find_libgcc() {
     void *library = dlopen("libgcc_s.so.1", RTLD_NOW);
     decltype(libgcc) found{};
-    if (library && find(library, "_Unwind_Backtrace", &found.backtrace) &&
-        find(library, "_Unwind_GetIP", &found.get_ip) &&
-        find(library, "_Unwind_GetRegionStart", &found.get_region_start))
+    if (library && find_symbol(library, "_Unwind_Backtrace", &found.backtrace) &&
+        find_symbol(library, "_Unwind_GetIP", &found.get_ip) &&
+        find_symbol(library, "_Unwind_GetRegionStart", &found.get_region_start))
         libgcc = found;
 }
 #else
@@ -169,19 +91,21 @@ uintptr_t context_fp(const ucontext_t *c) {
 
 // Whatever the register holds, nothing outside the stack is read and every step goes upwards. The
 // sizes of functions are not known here; what follows coroutine_entry within 256 bytes is ours too.
-int walk_frame_pointers(const ucontext_t *context, const walk_request &request, void **pcs,
-                        int max) {
-    uintptr_t low = reinterpret_cast<uintptr_t>(request.stack.low);
-    uintptr_t high = reinterpret_cast<uintptr_t>(request.stack.high);
+CO_NO_SANITIZE int walk_frame_pointers(const ucontext_t *context, const walk_request &request,
+                                       void **pcs, int max) {
+    const live_bytes &stack = request.stack;
+    uintptr_t low = reinterpret_cast<uintptr_t>(stack.low);
+    uintptr_t high = reinterpret_cast<uintptr_t>(stack.high);
     uintptr_t pc = context_pc(context), fp = context_fp(context);
     uintptr_t first = reinterpret_cast<uintptr_t>(request.first_pc);
     int n = 0;
     pcs[n++] = reinterpret_cast<void *>(first ? first : pc);
     while (low && n < max) {
-        if (fp < low || fp % sizeof(word) != 0 || fp + 2 * sizeof(word) > high)
+        constexpr size_t word_bytes = sizeof(uintptr_t);
+        if (fp < low || fp % word_bytes != 0 || fp + 2 * word_bytes > high)
             break;
-        word frame[2];
-        __builtin_memcpy(frame, reinterpret_cast<const void *>(fp), sizeof frame);
+        uintptr_t frame[2];
+        memcpy(frame, stack.bytes + (fp - reinterpret_cast<uintptr_t>(stack.low)), sizeof frame);
         if (frame[1] < page_size || frame[1] - entry_address() < 256)
             break;
         if (frame[1] == first)
@@ -204,15 +128,13 @@ bool load_libunwind() {
     if (seen != not_yet)
         return seen == loaded;
     // Two threads may both come here; they find the same functions.
-    libunwind found{};
-    bool there = find_functions(&found);
-    if (there)
-        functions = found;
+    bool there = libunwind::find(&functions) && prepare_suspended_walks();
     find_libgcc();
     int before = __atomic_exchange_n(&sought, there ? loaded : missing, __ATOMIC_ACQ_REL);
     if (!there && before == not_yet)
-        warn("backtraces need libunwind.so.8 (Debian: apt install libunwind8); without it they "
-             "follow frame pointers, which code built without them does not keep");
+        warn("backtraces need libunwind.so.8, 1.6 or later (Debian: apt install libunwind8), and "
+             "glibc 2.35; without them they follow frame pointers, which code built without them "
+             "does not keep");
     return there;
 }
 
@@ -261,6 +183,22 @@ int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, in
     if (libunwind_loaded())
         n = walk_with_libunwind(context, request, pcs, max);
     return n > 0 ? n : walk_frame_pointers(context, request, pcs, max);
+}
+
+int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int max) {
+    if (max <= 0)
+        return 0;
+    int n = libunwind_loaded() ? walk_elsewhere(regs, stack, pcs, max) : 0;
+    if (n > 0)
+        return n;
+    ucontext_t context;
+    context_of_registers(&context, regs);
+    return walk_frame_pointers(&context, {.stack = stack}, pcs, max);
+}
+
+void forget_code() {
+    if (libunwind_loaded())
+        flush_suspended_walks();
 }
 
 int (*code_info)(const void *pc, Dl_info *info) = dladdr;

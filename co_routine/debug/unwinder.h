@@ -2,21 +2,21 @@
 // From registers to return addresses: by libunwind where it is installed, else by frame pointers.
 //
 //     load_libunwind();                                  // once, where there is room: it mallocs
-//     ucontext_t context;
-//     context_of_registers(&context, co->regs);
-//     int n = walk_frames(&context, {.stack = {low, high}}, pcs, 32);
+//     int n = walk_suspended(co->regs, {sp, high, where_its_bytes_are}, pcs, 32);
 //
-// libunwind is loaded by dlopen and its header is not needed to build: what is used of it is
-// declared in unwinder.cpp. A walk allocates nothing, takes about 8 KiB of stack with libunwind, and
-// may run in a signal handler once the library is loaded.
+//     ucontext_t context;                                // the running one, from registers saved here
+//     context_of_registers(&context, regs);
+//     n = walk_frames(&context, {.stack = {low, high, low}}, pcs, 32);
+//
+// A walk allocates nothing and takes about 8 KiB of stack with libunwind. walk_frames may run in a
+// signal handler once the library is loaded.
 //
 // A coroutine's walk ends before coroutine_entry: the last address lies in the user's own entry
 // function. Only the first frame of a signal context has an exact pc; all others are return
 // addresses, one instruction behind the call.
 #pragma once
 
-#include "co_routine/core/env.h"
-
+#include <cstdint>
 #include <dlfcn.h>
 #include <ucontext.h>
 
@@ -29,17 +29,29 @@ bool load_libunwind();
 bool libunwind_was_sought();
 bool libunwind_loaded();
 
-// What a suspended context will have when it goes on, in the form that libunwind wants.
+// What coctx_swap_regs has saved, in the form that walk_frames wants.
 void context_of_registers(ucontext_t *out, void *const *regs);
 
+// The live bytes of a stack: what belongs at [low, high) stands at bytes, which is low while they are in
+// place. low == nullptr: not known, and memory is read as it is.
+struct live_bytes {
+    const char *low = nullptr, *high = nullptr, *bytes = nullptr;
+};
+
 struct walk_request {
-    stack_range stack = {};    // frames outside end the walk; low == nullptr: not known
+    live_bytes stack = {};     // in place; frames outside end the walk
     void *first_pc = nullptr;  // what stands before this address is left out
     bool signal_frame = false; // the context is a signal handler's: its pc is exact
 };
 
 // Innermost first, at most max; returns how many.
 int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, int max);
+
+// The same from what a suspended context saved, wherever the bytes of its stack are. Bad registers and
+// bad frames end the walk: nothing is read but the stack's bytes, and what is mapped.
+int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int max);
+// Objects may have gone: what was learned of their code is forgotten. Before a row of walks.
+void forget_code();
 
 // The frames of the caller itself, from first_pc on, where libunwind is not to be trusted with them:
 // on i386 its walk through a signal handler's frame goes astray and reads wild addresses (1.6.2,

@@ -209,7 +209,7 @@ TEST(Backtrace, RefusesNothingAndForeignCoroutines) {
 //   resume a    yes               -
 //   resume b    out               yes
 //   resume a    yes               out
-TEST(Backtrace, OnASharedStackWorksWhileTheCoroutineIsInPlace) {
+TEST(Backtrace, OnASharedStackIsWholeInPlaceAndOut) {
     NEEDS_LIBUNWIND();
     stShareStack_t *shared = co_alloc_sharestack(1, 64 * 1024);
     stop_function twice = [] { co_yield_ct(), co_yield_ct(); };
@@ -219,14 +219,43 @@ TEST(Backtrace, OnASharedStackWorksWhileTheCoroutineIsInPlace) {
     EXPECT_EQ(whole_chain, without_leading_strangers(names(pcs, co_backtrace(a, pcs, most))));
     EXPECT_EQ(0, co_backtrace(b, pcs, most)); // never ran
     co_resume(b);
-    errno = 0;
-    EXPECT_EQ(-1, co_backtrace(a, pcs, most));
-    EXPECT_EQ(ENOTSUP, errno);
+    for (stCoRoutine_t *each : {a, b})
+        EXPECT_EQ(whole_chain,
+                  without_leading_strangers(names(pcs, co_backtrace(each, pcs, most))));
     co_resume(a);
-    EXPECT_EQ(whole_chain, without_leading_strangers(names(pcs, co_backtrace(a, pcs, most))));
-    EXPECT_EQ(-1, co_backtrace(b, pcs, most));
+    for (stCoRoutine_t *each : {a, b})
+        EXPECT_EQ(whole_chain,
+                  without_leading_strangers(names(pcs, co_backtrace(each, pcs, most))));
     co_release(a);
     co_release(b);
+    EXPECT_EQ(0, co_release_sharestack(shared));
+}
+
+TEST(Backtrace, OnAnAddressRangeOfItsOwnThatIsShut) {
+    NEEDS_LIBUNWIND();
+    child_result r =
+        in_fresh_process("Backtrace.OnASharedStackIsWholeInPlaceAndOut", {"CORUN_DEBUG=stacks"});
+    EXPECT_TRUE(r.exited_with(0)) << r.text;
+}
+
+// The asker stands on the stack that the other has left.
+TEST(Backtrace, OfOneThatIsCopiedOutOfTheCallersOwnStack) {
+    NEEDS_LIBUNWIND();
+    static stCoRoutine_t *out;
+    static std::vector<std::string> found;
+    stShareStack_t *shared = co_alloc_sharestack(1, 64 * 1024);
+    out = create(yield, shared);
+    stCoRoutine_t *asker = create(
+        [] {
+            void *pcs[most];
+            found = names(pcs, co_backtrace(out, pcs, most));
+        },
+        shared);
+    co_resume(out);
+    co_resume(asker);
+    EXPECT_EQ(whole_chain, without_leading_strangers(found));
+    co_release(out);
+    co_release(asker);
     EXPECT_EQ(0, co_release_sharestack(shared));
 }
 
