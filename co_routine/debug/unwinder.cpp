@@ -5,6 +5,7 @@
 #include "co_routine/base/sanitizer.h"
 #include "co_routine/core/coroutine.h"
 #include "co_routine/debug/suspended_walk.h"
+#include "co_routine/debug/symbol_names.h"
 #include "co_routine/debug/walk.h"
 
 #include <cstring>
@@ -197,6 +198,7 @@ int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int m
 }
 
 void forget_code() {
+    forget_names();
     if (libunwind_loaded())
         flush_suspended_walks();
 }
@@ -212,7 +214,7 @@ unsigned format_frame(char *out, unsigned size, int number, void *pc, bool exact
         return format_line(out, size, "#%d %p", number, pc);
     size_t in_file =
         static_cast<size_t>(static_cast<char *>(pc) - static_cast<char *>(info.dli_fbase));
-    if (!info.dli_sname)
+    if (!info.dli_sname && !name_code(reinterpret_cast<uintptr_t>(inside), &info))
         return format_line(out, size, "#%d %p (%s+0x%zx)", number, pc, info.dli_fname, in_file);
     size_t in_function =
         static_cast<size_t>(static_cast<char *>(pc) - static_cast<char *>(info.dli_saddr));

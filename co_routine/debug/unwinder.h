@@ -63,6 +63,7 @@ int walk_own_frames(void *first_pc, void **pcs, int max);
 // hold the dynamic linker's lock.
 extern int (*code_info)(const void *pc, Dl_info *info) __attribute__((visibility("hidden")));
 
+// Names are those of the object's dynamic symbols, else of its symbol table.
 // "#2 0x55d0c0de walk+0x1e (/usr/bin/prog+0x11e0)"; returns the length.
 unsigned format_frame(char *out, unsigned size, int number, void *pc, bool exact_pc);
 

@@ -130,6 +130,8 @@ TEST(Dump, ShowsFramesWithFileAndOffset) {
     dump d = dump_of(CO_DUMP_STACKS);
     EXPECT_EQ(1, d.lines);
     EXPECT_TRUE(has_line(d, "    #0 0x[0-9a-f]+ .*\\(.*debug_test\\+0x[0-9a-f]+\\)")) << d.text;
+    EXPECT_TRUE(has_line(d, "    #[0-9]+ 0x[0-9a-f]+ [^ ]*call[^ ]*\\+0x[0-9a-f]+ \\(.*"))
+        << d.text;
     EXPECT_EQ(std::string::npos, dump_of(0).text.find("    #0"));
     co_release(co);
 }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/debug/symbol_file.h"
+
+#include "co_routine/base/check.h"
+#include "co_routine/base/raw_sys.h"
+#include "co_routine/stack/private_stack.h"
+
+#include <cstring>
+#include <elf.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+namespace corun {
+namespace {
+
+bool format_debug_path(const unsigned char *id, size_t bytes, char *out, unsigned size) {
+    unsigned n = format_line(out, size, "/usr/lib/debug/.build-id/");
+    for (size_t i = 0; i < bytes; ++i)
+        n += format_line(out + n, size - n, i == 1 ? "/%x%x" : "%x%x", id[i] >> 4, id[i] & 15);
+    n += format_line(out + n, size - n, ".debug");
+    return n < size - 1;
+}
+
+} // namespace
+
+const void *symbol_file::mapped_file::at(size_t offset, size_t length) const {
+    return offset <= size && length <= size - offset ? bytes + offset : nullptr;
+}
+
+bool symbol_file::mapped_file::map(const char *path) {
+    sys::word fd = sys::call(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
+    if (sys::failed(fd))
+        return false;
+    int64_t length = 0;
+    bool has_length = sys::lseek(static_cast<int>(fd), 0, SEEK_END, &length) == 0 && length > 0 &&
+                      static_cast<uint64_t>(length) < SIZE_MAX / 2;
+    size = has_length ? static_cast<size_t>(length) : 0;
+    sys::word r = has_length ? sys::call(sys::nr_mmap, 0L, size, PROT_READ, MAP_PRIVATE, fd, 0L)
+                             : sys::word{-1};
+    sys::close(static_cast<int>(fd));
+    if (sys::failed(r))
+        return size = 0, false;
+    bytes = reinterpret_cast<const char *>(r);
+    constexpr unsigned char own_class = sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32;
+    const auto *header = static_cast<const ElfW(Ehdr) *>(at(0, sizeof(ElfW(Ehdr))));
+    if (header && memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 &&
+        header->e_ident[EI_CLASS] == own_class && header->e_shentsize == sizeof(ElfW(Shdr)) &&
+        header->e_phentsize == sizeof(ElfW(Phdr)))
+        return true;
+    unmap();
+    return false;
+}
+
+void symbol_file::mapped_file::unmap() {
+    if (bytes)
+        sys::munmap(const_cast<char *>(bytes), size);
+    *this = {};
+}
+
+bool symbol_file::mapped_file::find_symbols(unsigned type) {
+    const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(bytes);
+    const auto *sections =
+        static_cast<const ElfW(Shdr) *>(at(header->e_shoff, header->e_shnum * sizeof(ElfW(Shdr))));
+    for (unsigned i = 0; sections && i < header->e_shnum; ++i) {
+        const ElfW(Shdr) &s = sections[i];
+        if (s.sh_type != type || s.sh_link >= header->e_shnum)
+            continue;
+        const ElfW(Shdr) &strings = sections[s.sh_link];
+        symbols = static_cast<const ElfW(Sym) *>(at(s.sh_offset, s.sh_size));
+        names = static_cast<const char *>(at(strings.sh_offset, strings.sh_size));
+        count = s.sh_size / sizeof(ElfW(Sym));
+        names_bytes = strings.sh_size;
+        return symbols && names && names_bytes > 0 && names[names_bytes - 1] == '\0';
+    }
+    return false;
+}
+
+// /usr/lib/debug/.build-id/ab/cdef....debug, by the note of the linker.
+bool symbol_file::mapped_file::path_of_debug_file(char *out, size_t size_of_out) const {
+    const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(bytes);
+    const auto *segments =
+        static_cast<const ElfW(Phdr) *>(at(header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))));
+    for (unsigned i = 0; segments && i < header->e_phnum; ++i) {
+        if (segments[i].p_type != PT_NOTE || !at(segments[i].p_offset, segments[i].p_filesz))
+            continue;
+        for (size_t from = 0; from < segments[i].p_filesz;) {
+            size_t start = segments[i].p_offset + from;
+            const auto *note = static_cast<const ElfW(Nhdr) *>(at(start, sizeof(ElfW(Nhdr))));
+            if (!note)
+                break;
+            size_t name_bytes = (note->n_namesz + size_t{3}) & ~size_t{3};
+            size_t id_bytes = note->n_descsz, id_at = start + sizeof *note + name_bytes;
+            const auto *id = static_cast<const unsigned char *>(at(id_at, id_bytes));
+            if (note->n_type == NT_GNU_BUILD_ID && id && id_bytes > 1)
+                return format_debug_path(id, id_bytes, out, static_cast<unsigned>(size_of_out));
+            from += sizeof *note + name_bytes + ((id_bytes + 3) & ~size_t{3});
+        }
+    }
+    return false;
+}
+
+bool symbol_file::mapped_file::first_address(uintptr_t *out) const {
+    const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(bytes);
+    const auto *segments =
+        static_cast<const ElfW(Phdr) *>(at(header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))));
+    for (unsigned i = 0; segments && i < header->e_phnum; ++i)
+        if (segments[i].p_type == PT_LOAD) {
+            *out = segments[i].p_vaddr & ~(page_size - 1);
+            return true;
+        }
+    return false;
+}
+
+bool symbol_file::open(const char *path) {
+    close();
+    char path_of_debug[160];
+    if (!file_.map(path) || !file_.first_address(&first_))
+        return close(), false;
+    symbols_ = &file_;
+    if (file_.find_symbols(SHT_SYMTAB))
+        return true;
+    if (file_.path_of_debug_file(path_of_debug, sizeof path_of_debug) &&
+        debug_.map(path_of_debug) && debug_.find_symbols(SHT_SYMTAB)) {
+        symbols_ = &debug_;
+        return true;
+    }
+    if (file_.find_symbols(SHT_DYNSYM))
+        return true;
+    return close(), false;
+}
+
+void symbol_file::close() {
+    file_.unmap();
+    debug_.unmap();
+    symbols_ = nullptr;
+}
+
+const char *symbol_file::name_of(uintptr_t offset, uintptr_t *distance) const {
+    if (!symbols_)
+        return nullptr;
+    uintptr_t address = offset + first_;
+    for (size_t i = 0; i < symbols_->count; ++i) {
+        const ElfW(Sym) &s = symbols_->symbols[i];
+        unsigned type = s.st_info & 0xf;
+        if (address - s.st_value >= s.st_size || s.st_shndx == SHN_UNDEF ||
+            (type != STT_FUNC && type != STT_GNU_IFUNC) || s.st_name >= symbols_->names_bytes)
+            continue;
+        *distance = address - s.st_value;
+        return symbols_->names + s.st_name;
+    }
+    return nullptr;
+}
+
+} // namespace corun

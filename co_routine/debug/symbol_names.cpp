@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_routine/debug/symbol_names.h"
+
+#include "co_routine/debug/symbol_file.h"
+
+namespace corun {
+namespace {
+
+// A few objects have most of the frames; of what else is asked the oldest goes.
+struct object {
+    const void *base = nullptr;
+    symbol_file file;
+    bool has_names = false;
+};
+constinit object objects[32];
+unsigned next_object;
+
+// A table of symbols is looked through from its beginning to its end, and threads wait in few places.
+struct found_name {
+    uintptr_t pc;
+    const char *name; // nullptr: none
+    uintptr_t distance;
+};
+constexpr size_t most_names = 2048;
+found_name names[most_names];
+
+bool busy; // atomic: one thread at a time
+
+void forget_all() {
+    for (object &o : objects) {
+        o.file.close();
+        o.base = nullptr;
+    }
+    for (found_name &n : names)
+        n = {};
+}
+
+const object &object_at(const void *base, const char *path) {
+    for (const object &o : objects)
+        if (o.base == base)
+            return o;
+    object &o = objects[next_object++ % (sizeof objects / sizeof *objects)];
+    if (o.base)
+        for (found_name &n : names) // which stand in its file
+            n = {};
+    o.base = base;
+    o.has_names = o.file.open(path[0] == '/' ? path : "/proc/self/exe");
+    return o;
+}
+
+const found_name &look_up(uintptr_t pc, const Dl_info &info) {
+    found_name &n = names[(pc ^ pc >> 11) % most_names];
+    if (n.pc == pc)
+        return n;
+    const object &o = object_at(info.dli_fbase, info.dli_fname);
+    uintptr_t distance = 0;
+    const char *name =
+        o.has_names ? o.file.name_of(pc - reinterpret_cast<uintptr_t>(info.dli_fbase), &distance)
+                    : nullptr;
+    n = {pc, name, distance};
+    return n;
+}
+
+// Not a spin lock: a look takes milliseconds, and a handler may have interrupted another one.
+class turn {
+  public:
+    turn() : mine_(!__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE)) {}
+    ~turn() {
+        if (mine_)
+            __atomic_clear(&busy, __ATOMIC_RELEASE);
+    }
+    turn(const turn &) = delete;
+    turn &operator=(const turn &) = delete;
+    bool is_mine() const { return mine_; }
+
+  private:
+    bool mine_;
+};
+
+} // namespace
+
+bool name_code(uintptr_t pc, Dl_info *info) {
+    turn t;
+    if (!t.is_mine())
+        return false;
+    const found_name &n = look_up(pc, *info);
+    info->dli_sname = n.name;
+    info->dli_saddr = n.name ? reinterpret_cast<void *>(pc - n.distance) : nullptr;
+    return n.name != nullptr;
+}
+
+void forget_names() {
+    turn t;
+    if (t.is_mine())
+        forget_all();
+}
+
+} // namespace corun
