@@ -11,6 +11,7 @@
 // coroutines ago and still holds a lock may come again.
 #pragma once
 
+#include "co_routine/base/check.h"
 #include "co_routine/core/coroutine.h"
 
 namespace corun::calls {
@@ -23,5 +24,14 @@ inline int owner_id(const coroutine *co) {
 }
 
 inline bool is_coroutine(int owner) { return static_cast<uint32_t>(owner) >= first_owner; }
+
+// For wait_kind::describe: ", held by #4"; the length.
+inline unsigned describe_owner(char *out, unsigned size, int owner) {
+    if (owner == 0)
+        return 0;
+    if (!is_coroutine(owner))
+        return format_line(out, size, ", held by thread %d", owner);
+    return format_line(out, size, ", held by #%u", static_cast<uint32_t>(owner) - first_owner);
+}
 
 } // namespace corun::calls

@@ -93,7 +93,10 @@ void abandon(coroutine *co) {
     __atomic_sub_fetch(&mutex_waiters, 1U, __ATOMIC_RELAXED);
     calls::abandon_address_wait(co);
 }
-constexpr wait_kind mutex_kind{"pthread_mutex_lock", false, abandon};
+unsigned describe(char *out, unsigned size, const void *mutex) {
+    return calls::describe_owner(out, size, owner_of(static_cast<const pthread_mutex_t *>(mutex)));
+}
+constexpr wait_kind mutex_kind{"pthread_mutex_lock", false, abandon, describe};
 constexpr wait_kind trying_kind{"pthread_mutex_lock", false, nullptr};
 constexpr wait_kind turn_kind{"turn at a lock", false, nullptr};
 

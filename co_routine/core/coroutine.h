@@ -40,6 +40,8 @@ struct wait_kind {
     const char *call;               // "recv", "mutex"
     bool subject_is_fd;             // else an object
     void (*abandon)(coroutine *co); // unlinks it; nullptr: nothing to do
+    // What debug/ says of the object behind its address (", held by #4"); returns the length.
+    unsigned (*describe)(char *out, unsigned size, const void *object) = nullptr;
 };
 union wait_subject {
     const void *object = nullptr;

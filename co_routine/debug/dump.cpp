@@ -4,6 +4,7 @@
 #include "co_routine/base/clock.h"
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/debug/backtrace.h"
+#include "co_routine/debug/peer.h"
 #include "co_routine/debug/stack_use.h"
 #include "co_routine/debug/unwinder.h"
 
@@ -11,9 +12,6 @@
 
 namespace corun {
 namespace {
-
-constexpr int frames_shown = 32;
-constexpr unsigned line_bytes = 512;
 
 // A line being put together; what does not fit is dropped.
 struct text {
@@ -29,12 +27,18 @@ void add_wait(text &out, const coroutine *co) {
     if (co->state != co_state::parked || !co->waiting)
         return;
     const wait_kind *kind = co->waiting;
-    if (kind->subject_is_fd)
-        out.add(" in %s (fd %ld)", kind->call, static_cast<long>(co->subject.fd));
-    else if (co->subject.object)
-        out.add(" in %s (%p)", kind->call, co->subject.object);
-    else
-        out.add(" in %s", kind->call);
+    out.add(" in %s", kind->call);
+    if (kind->subject_is_fd) {
+        char peer[160];
+        bool has_peer = format_peer(peer, sizeof peer, static_cast<int>(co->subject.fd)) > 0;
+        out.add(" (fd %ld%s%s)", static_cast<long>(co->subject.fd), has_peer ? ", " : "",
+                has_peer ? peer : "");
+    } else if (const void *object = co->subject.object) {
+        out.add(" (%p", object);
+        if (kind->describe)
+            out.length += kind->describe(out.at + out.length, out.size - out.length, object);
+        out.add(")");
+    }
     if (co->deadline_ns == no_deadline)
         return;
     int64_t left = co->deadline_ns - now_ns();
@@ -43,7 +47,10 @@ void add_wait(text &out, const coroutine *co) {
 
 void add_stack(text &out, const coroutine *co) {
     size_t used = high_water_of(co);
-    if (!co->tenancy.home)
+    if (co->has(flag_elsewhere))
+        out.add("; stack %zu bytes, %zu used", static_cast<size_t>(co->high_end() - co->low_end()),
+                used);
+    else if (!co->tenancy.home)
         out.add("; private stack %zu bytes, %zu used", co->pool->stack_bytes(), used);
     else if (stack_is_in_place(co))
         out.add("; shared stack %zu bytes, in place, %zu used at most",
@@ -73,26 +80,35 @@ int write_all(int fd, const char *from, size_t bytes) {
 }
 
 int write_frames(int fd, const coroutine *co, void *caller) {
-    void *pcs[frames_shown];
-    char line[line_bytes];
-    int n = frames_of(co, caller, pcs, frames_shown);
-    for (int i = 0; i < n; ++i) {
-        line[0] = line[1] = line[2] = line[3] = ' ';
-        unsigned length = 4 + format_frame(line + 4, sizeof line - 5, i, pcs[i], false);
-        line[length++] = '\n';
-        if (int error = write_all(fd, line, length))
+    void *pcs[most_dumped_frames];
+    char line[dump_line_bytes];
+    int n = frames_of(co, caller, pcs, most_dumped_frames);
+    for (int i = 0; i < n; ++i)
+        if (int error =
+                write_all(fd, line, format_dumped_frame(line, sizeof line, i, pcs[i], false)))
             return error;
-    }
     return 0;
 }
 
 } // namespace
 
-unsigned format_coroutine(char *out, unsigned size, const coroutine *co) {
+unsigned format_dumped_frame(char *out, unsigned size, int number, void *pc, bool exact_pc) {
+    unsigned n = format_line(out, size, "    ");
+    n += format_frame(out + n, size - n - 1, number, pc, exact_pc);
+    out[n++] = '\n';
+    out[n] = '\0';
+    return n;
+}
+
+unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const char *who) {
     text line{out, size - 1};
-    line.add("#%u ", co->id);
-    if (const char *name = co->extra && co->extra->name[0] ? co->extra->name : nullptr)
-        line.add("'%s' ", name);
+    const char *name = co->extra && co->extra->name[0] ? co->extra->name : nullptr;
+    if (who)
+        line.add("%s ", who);
+    else if (name)
+        line.add("#%u '%s' ", co->id, name);
+    else
+        line.add("#%u ", co->id);
     line.add("%s", state_name(co->state));
     if (co->caller && !co->caller->has(flag_root))
         line.add(" (resumed by #%u)", co->caller->id);
@@ -122,7 +138,7 @@ int co_dump(int fd, unsigned flags) {
         coroutine *co = env->all[i];
         if (co->has(flag_doomed))
             continue;
-        char line[line_bytes];
+        char line[dump_line_bytes];
         int error = write_all(fd, line, format_coroutine(line, sizeof line, co));
         if (error == 0 && (flags & CO_DUMP_STACKS))
             error = write_frames(fd, co, __builtin_return_address(0));

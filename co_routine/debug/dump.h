@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// co_dump's lines. A coroutine reads as
+// What co_dump, and corun's dump, say of a coroutine:
 //
-//     #3 'worker' parked in recv (fd 7), 480 ms left; private stack 131072 bytes, 3120 used
-//     #4 yielded; shared stack 65536 bytes, 208 saved, 512 used at most
-//       #0 0x5581d0c0de0e co_sleep_ms+0x5e (./prog+0x11e0e)      with CO_DUMP_STACKS
+//     #3 'worker' parked in recv (fd 7, 10.0.0.1:5000), 480 ms left; private stack 131072 bytes, 3120 used
+//     #4 parked in mutex (0x55d0c1a0, held by #3); shared stack 65536 bytes, 208 saved, 512 used at most
+//         #0 0x5581d0c0de0e co_sleep_ms+0x5e (./prog+0x11e0e)      with CO_DUMP_STACKS
 //
 // Rules
-//  - Written with raw write calls, a line each: the thread stands still while fd does not take them.
-//  - Names of functions come from dladdr, which knows exported ones only (link with -rdynamic);
-//    file and offset are what addr2line wants.
-//  - 2 KiB of stack, 10 KiB more with CO_DUMP_STACKS.
+//  - co_dump writes with raw calls, a line each: the thread stands still while fd does not take them.
+//  - Names of functions: see format_frame. File and offset are what addr2line wants.
+//  - 2 KiB of stack, 10 KiB more with frames.
 #pragma once
 
 #include "co_routine/core/env.h"
 
 namespace corun {
 
-// The whole line of co, with its newline; returns the length.
-unsigned format_coroutine(char *out, unsigned size, const coroutine *co);
+inline constexpr unsigned dump_line_bytes = 512;
+inline constexpr int most_dumped_frames = 64;
+
+// The whole line of co, with its newline; returns the length. who stands in front of the state: nullptr:
+// "#3 'worker'".
+unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const char *who = nullptr);
+// A frame's line, with its newline.
+unsigned format_dumped_frame(char *out, unsigned size, int number, void *pc, bool exact_pc);
 
 } // namespace corun

@@ -19,8 +19,12 @@ void give_back(void *m, coroutine *, wait_mark, grants *out) {
     hand_over(static_cast<co_mutex_t *>(m), out);
 }
 
+unsigned describe(char *out, unsigned size, const void *object) {
+    return describe_holder(out, size, static_cast<const co_mutex_t *>(object)->owner);
+}
+
 void abandon(coroutine *co);
-constexpr queue_rules rules{{"mutex", false, abandon}, nullptr, give_back, false, 0};
+constexpr queue_rules rules{{"mutex", false, abandon, describe}, nullptr, give_back, false, 0};
 
 void abandon(coroutine *co) {
     co_mutex_t *m = static_cast<co_mutex_t *>(waited_object(co));

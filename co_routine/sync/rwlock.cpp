@@ -38,10 +38,18 @@ void give_back(void *object, coroutine *co, wait_mark, grants *out) {
     admit(rw, out);
 }
 
+unsigned describe(char *out, unsigned size, const void *object) {
+    const co_rwlock_t *rw = static_cast<const co_rwlock_t *>(object);
+    return rw->writer ? describe_holder(out, size, rw->writer)
+                      : format_line(out, size, ", held by %u readers", rw->readers);
+}
+
 void abandon(coroutine *co);
 // A reader that leaves the queue held nobody up: it waited for a writer, and so do those behind it.
-constexpr queue_rules read_rules{{"rwlock (read)", false, abandon}, nullptr, give_back, false, 0};
-constexpr queue_rules write_rules{{"rwlock (write)", false, abandon}, admit, give_back, false, 0};
+constexpr queue_rules read_rules{
+    {"rwlock (read)", false, abandon, describe}, nullptr, give_back, false, 0};
+constexpr queue_rules write_rules{
+    {"rwlock (write)", false, abandon, describe}, admit, give_back, false, 0};
 
 void abandon(coroutine *co) {
     co_rwlock_t *rw = static_cast<co_rwlock_t *>(waited_object(co));

@@ -151,6 +151,19 @@ int wait_in(const queue_rules &rules, co_waitq *q, void *object, coroutine *self
     }
 }
 
+unsigned describe_holder(char *out, unsigned size, const coroutine *owner) {
+    const co_env *env = tls_env;
+    if (!owner)
+        return 0;
+    if (env && owner == &env->root)
+        return format_line(out, size, ", held by this thread's own stack");
+    for (size_t i = 0; env && i < env->all.size(); ++i)
+        if (env->all[i] == owner)
+            return format_line(out, size, ", held by #%u", owner->id);
+    return format_line(out, size, ", held by another thread's %p",
+                       static_cast<const void *>(owner));
+}
+
 void abandon_wait(const queue_rules &rules, co_waitq *q, void *object, coroutine *co) {
     if (co->state == co_state::ended) { // core/env.cpp's way to say that this is a fork's child
         leave_after_fork(rules, q, object, co);

@@ -77,6 +77,9 @@ int wait_in(const queue_rules &rules, co_waitq *q, void *object, coroutine *self
 // For wait_kind::abandon: the coroutine is dropped, by co_release or in the child of a fork.
 void abandon_wait(const queue_rules &rules, co_waitq *q, void *object, coroutine *co);
 
+// For wait_kind::describe: ", held by #4". Another thread's may end at any moment, and is not followed.
+unsigned describe_holder(char *out, unsigned size, const coroutine *owner);
+
 // wait_kind::subject as the object it was given as.
 inline void *waited_object(const coroutine *co) { return const_cast<void *>(co->subject.object); }
 

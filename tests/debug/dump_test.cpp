@@ -105,6 +105,48 @@ TEST(Dump, SaysWhatAParkedCoroutineWaitsForAndHowLong) {
     close(ends[1]);
 }
 
+TEST(Dump, NamesWhoHoldsTheLock) {
+    static co_mutex_t mutex;
+    static co_rwlock_t rw;
+    co_mutex_init(&mutex);
+    co_rwlock_init(&rw);
+    stCoRoutine_t *holder, *locking, *writing;
+    auto go = [](stCoRoutine_t **co, body run) {
+        ASSERT_EQ(0, co_go(co, nullptr, call, reinterpret_cast<void *>(run)));
+    };
+    go(&holder, [] {
+        co_mutex_lock(&mutex);
+        co_rwlock_rdlock(&rw);
+        co_yield_ct();
+        co_rwlock_unlock(&rw);
+        co_mutex_unlock(&mutex);
+    });
+    co_set_name(holder, "holder");
+    co_yield_now();
+    go(&locking, [] {
+        co_mutex_lock(&mutex);
+        co_mutex_unlock(&mutex);
+    });
+    go(&writing, [] {
+        co_rwlock_wrlock(&rw);
+        co_rwlock_unlock(&rw);
+    });
+    co_yield_now();
+    dump d = dump_of(0);
+    size_t name = d.text.find(" 'holder'"), at = d.text.rfind('#', name);
+    ASSERT_NE(std::string::npos, name) << d.text;
+    std::string id = d.text.substr(at + 1, name - at - 1);
+    EXPECT_TRUE(has_line(d, "#[0-9]+ parked in mutex \\(0x[0-9a-f]+, held by #" + id + "\\); .*"))
+        << d.text;
+    EXPECT_TRUE(has_line(d, "#[0-9]+ parked in rwlock \\(write\\) \\(0x[0-9a-f]+, held by 1 "
+                            "readers\\); .*"))
+        << d.text;
+    co_wake(holder);
+    co_run();
+    for (stCoRoutine_t *co : {holder, locking, writing})
+        co_release(co);
+}
+
 TEST(Dump, TellsWhereTheBytesOfASharedStackAre) {
     stShareStack_t *shared = co_alloc_sharestack(1, 64 * 1024);
     stCoRoutine_t *out = create([] { co_yield_ct(); }, shared);
