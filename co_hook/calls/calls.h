@@ -51,6 +51,9 @@ word connect(int fd, const sockaddr *address, socklen_t length);
 
 // poll.cpp, select.cpp. timeout_ns < 0: for ever. mask: the kernel's 8-byte signal set, or null.
 word poll(struct pollfd *fds, unsigned long count, int64_t timeout_ns, const void *mask);
+// Of each of its sets. The kernel looks no further than the largest descriptor there can be: *count is
+// cut to that.
+size_t bytes_of_select_set(int *count);
 word select(int count, fd_set *readable, fd_set *writable, fd_set *exceptional, int64_t timeout_ns,
             const void *mask);
 

@@ -104,19 +104,23 @@ word wait_and_look(int count, three_sets &sets, pollfd *fds, size_t n, int64_t d
 
 } // namespace
 
+size_t bytes_of_select_set(int *count) {
+    uint64_t limits[2] = {};
+    word known = sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, limits);
+    int most =
+        known == 0 && limits[0] < most_descriptors ? static_cast<int>(limits[0]) : most_descriptors;
+    *count = *count < most ? *count : most;
+    return (static_cast<size_t>(*count) + word_bits - 1) / word_bits * sizeof(long);
+}
+
 word select(int count, fd_set *readable, fd_set *writable, fd_set *exceptional, int64_t timeout_ns,
             const void *mask) {
     three_sets sets{{readable, writable, exceptional}, 0, nullptr};
     if (timeout_ns == 0 || count < 0)
         return look(count, sets, mask);
     int64_t deadline_ns = timeout_ns < 0 ? no_deadline : deadline_in(timeout_ns);
-    // The kernel looks no further than the largest descriptor there can be.
-    uint64_t limits[2] = {};
-    word known = sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, limits);
-    int most =
-        known == 0 && limits[0] < most_descriptors ? static_cast<int>(limits[0]) : most_descriptors;
-    int looked_at = count < most ? count : most;
-    sets.bytes = (static_cast<size_t>(looked_at) + word_bits - 1) / word_bits * sizeof(long);
+    int looked_at = count;
+    sets.bytes = bytes_of_select_set(&looked_at);
     pool_block saved(3 * sets.bytes + 1);
     if (!saved.data())
         return -ENOMEM;

@@ -119,6 +119,7 @@ word exec(thread *self, long nr, const word (&a)[6]) {
             sys::call(SYS_rt_sigaction, s, &actions[s], nullptr, sys::sigset_bytes);
     word r;
     {
+        bring_kept(self, self->signals.blocked);
         loan l(self, self->signals.pending & self->signals.blocked);
         block_in_kernel(self->signals.blocked);
         r = native(nr, a);

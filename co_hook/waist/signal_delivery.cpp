@@ -222,7 +222,7 @@ void on_signal(int s, siginfo_t *info, void *context) {
         if (!push_signal_frame(t, m, *action, p->info, mask,
                                reinterpret_cast<uintptr_t>(room + bytes)))
             do_default_action(SIGSEGV);
-        if (signals_arrived)
+        if (t->home->signals.arrived)
             give_out_signals();
     } while (begin_handler(t, p, action, &mask));
     t->home->entering = {t->fs,          m->at(REG_RSP), m->at(REG_RIP),
@@ -259,7 +259,7 @@ void deliver_after_call(thread *t, frame *f, long nr, word result, interruption 
 bool signals_after_call(thread *t, frame *f, long nr, word *result) {
     interruption how = interruption::never;
     do {
-        if (signals_arrived)
+        if (t->home->signals.arrived)
             give_out_signals();
         t->signals.look = false;
         bool interrupted = take_interruption(t);

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/signal_fds.h"
 
+#include "co_hook/calls/wait.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signal_restart.h"
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/user_memory.h"
 
+#include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/uio.h>
 
 namespace corun::waist {
 
@@ -32,43 +36,94 @@ bool is_readable_signalfd(int fd) {
            memcmp(found, name, sizeof name) == 0;
 }
 
-// The sets are what they were if nothing is found.
-word look_by_select(const word (&a)[6]) {
-    constexpr int most = 1024;
-    char saved[3][most / 8];
-    auto count = static_cast<int>(a[0]);
-    if (count < 0 || count > most)
+// Of what is lent, the first of each number are those that the program has read: the kernel gives out a
+// thread's own ones before the process's. Memory of ours, because a readv may scatter them.
+word look_by_read(loan *l, int fd, signalfd_siginfo *found, size_t bytes) {
+    if (!is_readable_signalfd(fd))
         return 0;
-    size_t bytes = (static_cast<size_t>(count) + 63) / 64 * 8;
-    for (int i = 0; i < 3; ++i) {
-        if (a[1 + i] && !can_write(at<void>(a[1 + i]), bytes))
+    word r = sys::read(fd, found, bytes);
+    for (word i = 0; i < r / word{sizeof *found}; ++i)
+        l->was_read(static_cast<int>(found[i].ssi_signo));
+    return r;
+}
+
+// False: not all of it. Natively what was read is lost then, too.
+bool scatter(const char *from, size_t bytes, const iovec *pieces, size_t count) {
+    for (size_t i = 0; i < count && bytes > 0; ++i) {
+        iovec piece;
+        if (!user_read(pieces + i, &piece))
+            return false;
+        size_t n = piece.iov_len < bytes ? piece.iov_len : bytes;
+        if (n > 0 && !copy_to_user(piece.iov_base, from, n))
+            return false;
+        from += n;
+        bytes -= n;
+    }
+    return true;
+}
+
+word read_own(thread *t, signal_set own, long nr, const word (&a)[6]) {
+    signalfd_siginfo found[16];
+    iovec whole{at<void>(a[1]), static_cast<size_t>(a[2])};
+    const iovec *pieces = nr == SYS_read ? &whole : at<const iovec>(a[1]);
+    size_t count = nr == SYS_read ? 1 : static_cast<size_t>(a[2]);
+    if (count > calls::most_parts || !can_read(pieces, count * sizeof *pieces))
+        return 0;
+    size_t bytes = calls::bytes_in(pieces, count);
+    word r;
+    {
+        loan l(t, own);
+        r = look_by_read(&l, static_cast<int>(a[0]), found,
+                         bytes < sizeof found ? bytes : sizeof found);
+    }
+    bool all = r <= 0 || scatter(reinterpret_cast<const char *>(found), static_cast<size_t>(r),
+                                 pieces, count);
+    return all ? r : -EFAULT;
+}
+
+// The sets are what they were if nothing is found.
+word look_by_select(thread *t, signal_set own, const word (&a)[6]) {
+    auto count = static_cast<int>(a[0]);
+    if (count < 0)
+        return 0;
+    size_t words = calls::bytes_of_select_set(&count) / sizeof(long);
+    calls::pool_block saved(3 * words * sizeof(long) + 1);
+    long *former[3];
+    for (size_t i = 0; i < 3; ++i) {
+        former[i] = reinterpret_cast<long *>(saved.data()) + i * words;
+        if (!saved.data() ||
+            (a[1 + i] && !copy_from_user(former[i], at<void>(a[1 + i]), words * sizeof(long))))
             return 0;
-        if (a[1 + i])
-            memcpy(saved[i], at<void>(a[1 + i]), bytes);
     }
     sys::kernel_timespec at_once{0, 0}; // the kernel writes what is left
-    word r = sys::call(SYS_pselect6, count, a[1], a[2], a[3], &at_once, nullptr);
-    for (int i = 0; i < 3 && r <= 0; ++i)
-        if (a[1 + i])
-            memcpy(at<void>(a[1 + i]), saved[i], bytes);
+    word r;
+    {
+        loan l(t, own);
+        r = sys::call(SYS_pselect6, count, a[1], a[2], a[3], &at_once, nullptr);
+    }
+    for (size_t i = 0; i < 3 && r <= 0; ++i)
+        for (size_t n = 0; n < words && a[1 + i]; ++n)
+            if (long *now = at<long>(a[1 + i]) + n; *now != former[i][n]) // which it has written
+                *now = former[i][n];
     return r;
 }
 
 // Without waiting. Above 0: it has found something.
-word look(long nr, const word (&a)[6]) {
+word look(thread *t, signal_set own, long nr, const word (&a)[6]) {
     switch (nr) {
     case SYS_read:
     case SYS_readv:
-        return is_readable_signalfd(static_cast<int>(a[0])) ? native(nr, a) : 0;
-    case SYS_poll:
-    case SYS_ppoll:
-        return sys::call(SYS_ppoll, a[0], a[1], &sys::at_once, nullptr, sys::sigset_bytes);
+        return read_own(t, own, nr, a);
     case SYS_select:
     case SYS_pselect6:
-        return look_by_select(a);
+        return look_by_select(t, own, a);
     default:
-        return sys::call(SYS_epoll_pwait, a[0], a[1], a[2], 0, nullptr, sys::sigset_bytes);
+        break;
     }
+    loan l(t, own);
+    if (nr == SYS_poll || nr == SYS_ppoll)
+        return sys::call(SYS_ppoll, a[0], a[1], &sys::at_once, nullptr, sys::sigset_bytes);
+    return sys::call(SYS_epoll_pwait, a[0], a[1], a[2], 0, nullptr, sys::sigset_bytes);
 }
 
 template <class F> void each_pending(thread *t, F f) {
@@ -80,21 +135,9 @@ template <class F> void each_pending(thread *t, F f) {
     }
 }
 
-// What the kernel keeps of a siginfo_t.
-bool is_same(const siginfo_t &a, const siginfo_t &b) { return memcmp(&a, &b, 48) == 0; }
-
-pending_signal *lent_one(thread *t, const siginfo_t &info) {
-    pending_signal *found = nullptr;
-    each_pending(t, [&](pending_signal *p) {
-        if (!found && p->lent && is_same(p->info, info))
-            found = p;
-    });
-    return found;
-}
-
 } // namespace
 
-loan::loan(thread *t, signal_set which) : t_(t), which_(which & ~of_faults) {
+loan::loan(thread *t, signal_set which) : t_(t), which_(which) {
     if (which_ == 0)
         return;
     hold_in_kernel(which_);
@@ -105,22 +148,27 @@ loan::loan(thread *t, signal_set which) : t_(t), which_(which & ~of_faults) {
     });
 }
 
+void loan::was_read(int signal) {
+    bool found = false;
+    each_pending(t_, [&](pending_signal *p) {
+        if (found || !p->lent || p->info.si_signo != signal)
+            return;
+        found = true;
+        remove_pending(t_, p);
+    });
+}
+
+// As many as are still lent, and no more: behind them come those of the process, which keep their order.
 loan::~loan() {
     if (which_ == 0)
         return;
-    // The kernel gives out a thread's own ones first.
-    siginfo_t info;
-    while (sys::call(sys::nr_rt_sigtimedwait, &which_, &info, &sys::at_once, sys::sigset_bytes) >
-           0) {
-        pending_signal *p = lent_one(t_, info);
-        if (!p) {
-            sys::call(SYS_rt_sigqueueinfo, sys::getpid(), info.si_signo, &info);
-            break;
-        }
-        p->lent = false;
-    }
     each_pending(t_, [this](pending_signal *p) {
-        if (p->lent)
+        if (!p->lent)
+            return;
+        signal_set its = bit_of(p->info.si_signo);
+        p->lent = false;
+        if (sys::call(sys::nr_rt_sigtimedwait, &its, &p->info, &sys::at_once, sys::sigset_bytes) <=
+            0)
             remove_pending(t_, p);
     });
     hold_in_kernel(0);
@@ -135,13 +183,13 @@ word make_signalfd(long nr, const word (&a)[6]) {
 }
 
 bool look_at_signalfds(thread *self, long nr, const word (&a)[6], word *result) {
-    signal_set own = self->signals.pending & self->signals.blocked & of_signalfds;
-    if (own == 0 || !may_look(nr))
+    if (!may_look(nr))
         return false;
-    {
-        loan l(self, own);
-        *result = look(nr, a);
-    }
+    bring_kept(self, self->signals.blocked & of_signalfds);
+    signal_set own = self->signals.pending & self->signals.blocked & of_signalfds;
+    if (own == 0)
+        return false;
+    *result = look(self, own, nr, a);
     if (*result <= 0)
         return false; // errors are the call's to find
     restore_former_mask(self);

@@ -10,11 +10,12 @@
 // again and looks.
 //
 // Rules
-//  - While signals are lent nobody else has a turn: they would be everybody's.
+//  - While signals are lent nobody else has a turn: they would be everybody's. And no memory of the
+//    program is touched: a fault would be a blocked one if SIGSEGV is lent.
 //  - Only of signals for which the program has made a signalfd; one that it has inherited is not known.
 #pragma once
 
-#include "co_hook/waist/thread.h"
+#include "co_hook/waist/worker.h"
 
 namespace corun::waist {
 
@@ -26,7 +27,7 @@ word make_signalfd(long nr, const word (&a)[6]);
 // A look with the thread's own signals in the kernel. True: it has found something, *result is the call's.
 bool look_at_signalfds(thread *self, long nr, const word (&a)[6], word *result);
 inline bool finds_at_signalfds(thread *self, long nr, const word (&a)[6], word *result) {
-    return CO_UNLIKELY(self->signals.pending & of_signalfds) &&
+    return CO_UNLIKELY((self->signals.pending | self->home->signals.kept) & of_signalfds) &&
            look_at_signalfds(self, nr, a, result);
 }
 // A signal that t blocks has come for it.
@@ -36,6 +37,7 @@ class loan {
   public:
     loan(thread *t, signal_set which); // which: pending, and blocked
     ~loan();
+    void was_read(int signal); // by the program: one of this number, lent or the process's
     loan(const loan &) = delete;
     loan &operator=(const loan &) = delete;
 

@@ -15,52 +15,13 @@
 
 namespace corun::waist {
 
-volatile bool signals_arrived;
 kernel_action actions[most_signals + 1];
 
 namespace {
 
-// ---- Masks
-
 constexpr worker_signals &kernels = the_worker.signals; // what its one kernel thread has
 
-void tell_mask() {
-    if (kernels.mask_of_interrupted)
-        *kernels.mask_of_interrupted = kernels.blocked_by_all;
-    else
-        block_in_kernel(kernels.blocked_by_all | kernels.held);
-}
-
-void add_to_counts(signal_set which, bool more) {
-    for (; which != 0; which &= which - 1) {
-        int i = __builtin_ctzll(which);
-        kernels.blocked_by[i] += more ? 1U : -1U;
-    }
-}
-
-// Of these, those that all threads block.
-signal_set counted(signal_set which) {
-    signal_set all = 0;
-    for (; which != 0; which &= which - 1) {
-        int i = __builtin_ctzll(which);
-        if (kernels.blocked_by[i] == kernels.threads)
-            all |= signal_set{1} << i;
-    }
-    return all;
-}
-
-void change_kernel_mask(signal_set which) {
-    signal_set now =
-        (kernels.blocked_by_all & ~which) | (counted(which) & ~kernels.never_in_kernel);
-    if (now == kernels.blocked_by_all)
-        return;
-    kernels.blocked_by_all = now;
-    tell_mask();
-}
-
 // ---- Queues
-
-size_t queued;
 
 size_t most_queued() {
     rlimit limit{};
@@ -69,7 +30,7 @@ size_t most_queued() {
 }
 
 void free_pending(pending_signal *p) {
-    --queued;
+    --kernels.queued;
     the_worker.env->slab.release(p, sizeof *p);
 }
 
@@ -101,14 +62,14 @@ thread *taker_of(int signal, thread *prefer) {
 }
 
 // The kernel keeps one of a thread, and one of the process.
-bool has_one(const thread_signals &mine, int signal, bool of_process) {
+pending_signal *pending_one(const thread_signals &mine, int signal, bool of_process) {
     const list_node *head = &mine.queue.ring;
     for (list_node *n = head->next; n != head; n = n->next) {
-        const pending_signal *p = CO_CONTAINER(n, pending_signal, link);
+        pending_signal *p = CO_CONTAINER(n, pending_signal, link);
         if (p->info.si_signo == signal && p->of_process == of_process)
-            return true;
+            return p;
     }
-    return false;
+    return nullptr;
 }
 
 int enqueue(thread *t, const siginfo_t &info, bool of_process) {
@@ -117,14 +78,14 @@ int enqueue(thread *t, const siginfo_t &info, bool of_process) {
     bool wanted = takes(t, s);
     if (is_ignored(s) && wanted && !(mine.awaited & bit_of(s)))
         return 0;
-    if (s < first_queued_signal && (mine.pending & bit_of(s)) && has_one(mine, s, of_process))
+    if (s < first_queued_signal && (mine.pending & bit_of(s)) && pending_one(mine, s, of_process))
         return 0;
-    if (s >= first_queued_signal && queued >= 1024 && queued >= most_queued())
+    if (s >= first_queued_signal && kernels.queued >= 1024 && kernels.queued >= most_queued())
         return -EAGAIN;
     void *memory = the_worker.env->slab.allocate(sizeof(pending_signal));
     if (!memory)
         return -EAGAIN;
-    ++queued;
+    ++kernels.queued;
     mine.queue.push_back(&(new (memory) pending_signal{{}, info, of_process})->link);
     mine.pending |= bit_of(s);
     if (wanted) {
@@ -134,6 +95,33 @@ int enqueue(thread *t, const siginfo_t &info, bool of_process) {
         show_to_signalfds(t, s);
     }
     return 0;
+}
+
+// ---- What is sent of of_touches while all threads block it
+
+template <class F> void each_thread(F f) {
+    list_head &all = the_worker.threads;
+    for (list_node *n = all.ring.next; n != &all.ring; n = n->next)
+        f(thread_of(n));
+}
+
+thread *keeper_of(int signal) {
+    thread *found = nullptr;
+    each_thread([&](thread *t) {
+        if (pending_one(t->signals, signal, true))
+            found = t;
+    });
+    return found;
+}
+
+void keep(const siginfo_t &info) {
+    worker *w = &the_worker;
+    if (keeper_of(info.si_signo) || w->threads.ring.next == &w->threads.ring)
+        return;
+    thread *first = first_thread();
+    enqueue(first ? first : thread_of(w->threads.ring.next), info, true);
+    kernels.kept |= bit_of(info.si_signo);
+    each_thread([&](thread *t) { show_to_signalfds(t, info.si_signo); });
 }
 
 // ---- Timers of one thread (SIGEV_THREAD_ID): the kernel knows none but its own
@@ -175,65 +163,13 @@ bool is_ignored(int signal) {
            (handler == 0 && (by_default & bit_of(signal)));
 }
 
-// ---- Masks
-
-signal_set kernel_mask() { return kernels.blocked_by_all; }
-
-void masks_go_to(signal_set *of_interrupted) { kernels.mask_of_interrupted = of_interrupted; }
-
-void block_in_kernel(signal_set mask) {
-    sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, sys::sigset_bytes);
-}
-
-void hold_in_kernel(signal_set which) {
-    kernels.held = which;
-    tell_mask();
-}
-
-void set_blocked(thread *t, signal_set now) {
-    thread_signals &mine = t->signals;
-    now &= ~never_blocked;
-    signal_set more = now & ~mine.blocked, less = mine.blocked & ~now;
-    if ((more | less) == 0)
-        return;
-    add_to_counts(more, true);
-    add_to_counts(less, false);
-    mine.blocked = now;
-    change_kernel_mask(more | less);
-    if (mine.pending & more)
-        offer_to_others(t, more);
-    if (mine.deliverable() != 0)
-        mine.look = true;
-}
-
-void set_mask_for_a_call(thread *t, signal_set mask) {
-    if (!t->signals.has_former)
-        t->signals.former = t->signals.blocked;
-    t->signals.has_former = true;
-    set_blocked(t, mask);
-}
-
-void restore_former_mask(thread *t) {
-    if (!t->signals.has_former)
-        return;
-    t->signals.has_former = false;
-    set_blocked(t, t->signals.former);
-}
-
-void count_thread(const thread *t, bool begins) {
-    add_to_counts(t->signals.blocked, begins);
-    kernels.threads += begins ? 1U : -1U;
-    if (kernels.threads != 0)
-        change_kernel_mask(all_signals & ~never_blocked);
-}
-
 // ---- Pending
 
 bool record_signal(const siginfo_t &info, int interrupted_tid) {
     unsigned end = kernels.ring_end;
     kernels.ring[end % most_recorded] = {info, interrupted_tid};
     kernels.ring_end = end + 1;
-    signals_arrived = true;
+    kernels.arrived = true;
     bool full = end + 1 - kernels.ring_begin >= most_recorded;
     if (full)
         kernels.kernel_holds_back = true;
@@ -243,7 +179,7 @@ bool record_signal(const siginfo_t &info, int interrupted_tid) {
 void forget_after_fork() {
     timers.clear(); // which are the parent's
     kernels.ring_begin = kernels.ring_end;
-    signals_arrived = false;
+    kernels.arrived = false;
     kernels.kernel_holds_back = false;
 }
 
@@ -273,7 +209,7 @@ void give_out(const siginfo_t &info, int interrupted_tid) {
 
 void give_out_signals() {
     for (;;) {
-        signals_arrived = false;
+        kernels.arrived = false;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         if (kernels.ring_begin == kernels.ring_end)
             break;
@@ -296,11 +232,25 @@ void send_to_process(const siginfo_t &info, thread *prefer) {
         return;
     }
     // All block it by now: the kernel keeps it for the first that does not.
-    if (signal_set its = bit_of(info.si_signo) & kernels.never_in_kernel) {
-        kernels.never_in_kernel &= ~its;
-        change_kernel_mask(its);
+    if (bit_of(info.si_signo) & of_touches)
+        keep(info);
+    else
+        sys::call(SYS_rt_sigqueueinfo, the_worker.pid, info.si_signo, &info);
+}
+
+void bring_kept(thread *t, signal_set which) {
+    for (signal_set some = which & kernels.kept; some != 0; some &= some - 1) {
+        int s = __builtin_ctzll(some) + 1;
+        thread *keeper = keeper_of(s);
+        if (!keeper)
+            kernels.kept &= ~bit_of(s);
+        if (!keeper || keeper == t)
+            continue;
+        pending_signal *p = pending_one(keeper->signals, s, true);
+        siginfo_t info = p->info;
+        remove_pending(keeper, p);
+        enqueue(t, info, true);
     }
-    sys::call(SYS_rt_sigqueueinfo, the_worker.pid, info.si_signo, &info);
 }
 
 bool take_pending(thread *t, signal_set of, pending_signal *out) {
@@ -351,7 +301,7 @@ void remove_pending(thread *t, pending_signal *p) {
     int s = p->info.si_signo;
     p->link.unlink();
     free_pending(p);
-    if (!has_one(t->signals, s, true) && !has_one(t->signals, s, false))
+    if (!pending_one(t->signals, s, true) && !pending_one(t->signals, s, false))
         t->signals.pending &= ~bit_of(s);
 }
 

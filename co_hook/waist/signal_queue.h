@@ -24,6 +24,7 @@ void set_blocked(thread *t, signal_set now);
 void set_mask_for_a_call(thread *t, signal_set mask); // the former one comes back
 void restore_former_mask(thread *t);
 void block_in_kernel(signal_set mask); // until kernel_mask() is in force again
+void tell_mask();                      // what it is to have, after it had something else
 void hold_in_kernel(signal_set which); // besides what kernel_mask() says; 0: no more
 void count_thread(const thread *t, bool begins);
 
@@ -38,6 +39,8 @@ int send_to(thread *t, const siginfo_t &info);
 void send_to_process(const siginfo_t &info, thread *prefer);
 // Whom a signal from the kernel is meant for, and sends it.
 void give_out(const siginfo_t &info, int interrupted_tid);
+// What all threads block and is kept by another one, of these: t has it now.
+void bring_kept(thread *t, signal_set which);
 // Takes the next of these out. False: there is none.
 bool take_pending(thread *t, signal_set of, pending_signal *out);
 void drop_pending(thread *t, int signal); // 0: all

@@ -39,7 +39,8 @@ inline constexpr signal_set all_signals = ~signal_set{0};
 inline constexpr signal_set of_faults = bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL) |
                                         bit_of(SIGTRAP) | bit_of(SIGFPE) | bit_of(SIGSYS);
 
-// What the runtime raises itself, where it looks at memory of the program that is not there.
+// What the runtime raises itself, where it looks at memory of the program that is not there. So the
+// kernel never has them blocked: what is sent of them while all threads block it is kept here.
 inline constexpr signal_set of_touches = bit_of(SIGSEGV) | bit_of(SIGBUS);
 
 // As rt_sigaction takes it.
@@ -100,15 +101,18 @@ struct worker_signals {
     // Its mask: what all of its threads block.
     unsigned blocked_by[most_signals] = {}; // threads, by signal
     unsigned threads = 0;
-    signal_set blocked_by_all = 0;             // in the kernel, too, but for moments
-    signal_set never_in_kernel = of_touches;   // until somebody sends one that all threads block
+    signal_set blocked_by_all = 0;             // in the kernel, too, but for moments and of_touches
     signal_set held = 0;                       // besides, for a loan (signal_fds.h)
     signal_set *mask_of_interrupted = nullptr; // where on_signal's end takes the mask from
 
     // What on_signal has recorded. end: on_signal's; begin: the runtime's.
     recorded_signal ring[most_recorded] = {};
     volatile unsigned ring_end = 0, ring_begin = 0;
+    volatile bool arrived = false;           // something was recorded. Read by every call
     volatile bool kernel_holds_back = false; // there was no room left, and everything is blocked
+
+    size_t queued = 0;   // in the queues of its threads
+    signal_set kept = 0; // of of_touches: may stand in the queue of a thread for all of them
 
     char *handler_stack = nullptr; // on_signal's
 };

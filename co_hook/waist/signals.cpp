@@ -50,9 +50,10 @@ word sigprocmask(thread *self, const word (&a)[6]) {
     return a[2] && !user_write(at<void>(a[2]), old) ? -EFAULT : 0;
 }
 
-word sigpending(const thread *self, const word (&a)[6]) {
+word sigpending(thread *self, const word (&a)[6]) {
     if (static_cast<size_t>(a[1]) > sys::sigset_bytes)
         return -EINVAL;
+    bring_kept(self, self->signals.blocked);
     signal_set pending = 0;
     sys::call(SYS_rt_sigpending, &pending, sys::sigset_bytes);
     pending = (pending | self->signals.pending) & self->signals.blocked;
@@ -90,6 +91,7 @@ word sigtimedwait(thread *self, const word (&a)[6]) {
     if (int e = calls::read_kernel_time(at<const void>(a[2]), true, &ns))
         return e;
     wanted &= ~never_blocked;
+    bring_kept(self, wanted);
     pending_signal p;
     if (take_pending(self, wanted, &p)) {
         return a[1] && !user_write(at<void>(a[1]), p.info) ? -EFAULT : p.info.si_signo;

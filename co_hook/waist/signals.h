@@ -2,12 +2,9 @@
 // Signals, as the rest of the waist sees them. signal_state.h has the rules.
 #pragma once
 
-#include "co_hook/waist/thread.h"
+#include "co_hook/waist/worker.h"
 
 namespace corun::waist {
-
-// Set by on_signal: something was recorded. Read by every call.
-extern volatile bool signals_arrived __attribute__((visibility("hidden")));
 
 int begin_signals(worker *w);  // at the first clone of a thread: the kernel's handlers become ours
 void thread_begins(thread *t); // with its mask; before it runs
@@ -19,10 +16,10 @@ bool signal_call(thread *self, frame *f, long nr, word (&a)[6], word *result);
 // Around a call: whatever was recorded is given to threads, which may interrupt self before it parks.
 inline void signals_before_call() {
     void give_out_signals();
-    if (CO_UNLIKELY(signals_arrived))
+    if (CO_UNLIKELY(the_worker.signals.arrived))
         give_out_signals();
 }
-inline bool signals_to_see(const thread *t) { return signals_arrived || t->signals.look; }
+inline bool signals_to_see(const thread *t) { return t->home->signals.arrived || t->signals.look; }
 // After a call, if there are: enters a handler (and does not return), or true: *result is the call's,
 // false: it is to be made again.
 bool signals_after_call(thread *t, frame *f, long nr, word *result);

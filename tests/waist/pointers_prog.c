@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/sem.h>
 #include <sys/sendfile.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -341,6 +342,12 @@ static void *follows(void *unused) {
     *bad = 1;
     return unused;
 }
+static void is_handled(int s) { faults += s == SIGSEGV; }
+static void *unblocks(void *both) {
+    faults = 0;
+    pthread_sigmask(SIG_UNBLOCK, both, NULL);
+    return NULL;
+}
 static void *blocks_all(void *unused) {
     sigset_t full, former;
     struct timespec soon = {1, 0};
@@ -351,8 +358,27 @@ static void *blocks_all(void *unused) {
     kill(getpid(), SIGBUS);
     sigpending(&former);
     printf("pending: %d %d\n", sigismember(&former, SIGSEGV), sigismember(&former, SIGBUS));
+    SAY(syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, bad, MASK_BYTES)); // and is no fault of ours
     SAY(sigtimedwait(&full, NULL, &soon));
     SAY(sigtimedwait(&full, NULL, &soon));
+    SAY(sigtimedwait(&full, NULL, &(struct timespec){0, 0}));
+    SAY(syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, bad, MASK_BYTES));
+    sigset_t both;
+    sigemptyset(&both);
+    sigaddset(&both, SIGSEGV);
+    sigaddset(&both, SIGBUS);
+    int fd = signalfd(-1, &both, 0);
+    struct signalfd_siginfo info[3] = {{0}};
+    kill(getpid(), SIGSEGV);
+    SAY(read(fd, info, sizeof info[0]));
+    SAY(info[0].ssi_signo);
+    signal(SIGSEGV, is_handled);
+    pthread_t t;
+    kill(getpid(), SIGSEGV);
+    kill(getpid(), SIGSEGV); // one is pending, not two
+    pthread_create(&t, NULL, unblocks, &both);
+    pthread_join(t, NULL);
+    SAY(faults);
     return unused;
 }
 static void *ignores(void *unused) {

@@ -3,8 +3,10 @@
 #include "tests/waist/signals.h"
 
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
+#include <sys/uio.h>
 
 // ---- Masks
 
@@ -214,6 +216,59 @@ static void part_signalfd(void) {
     printf("handled %d\n", handled);
 }
 
+// What is pending for the process keeps its order, however often a thread looks at its own; and a
+// descriptor of any number is looked at.
+static void *look_beside_the_process(void *argument) {
+    struct pollfd p = {signal_fd, POLLIN, 0};
+    for (int i = 0; i < 5; ++i) {
+        union sigval v = {.sival_int = i};
+        if (i < 2)
+            pthread_sigqueue(pthread_self(), SIGRTMIN + 1, v);
+        else
+            sigqueue(getpid(), SIGRTMIN + 1, v);
+    }
+    for (int i = 0; i < 3; ++i)
+        printf("poll: %d\n", poll(&p, 1, 0));
+    struct signalfd_siginfo one;
+    say("read", read(signal_fd, &one, sizeof one));
+    printf("value %d, poll: %d\n", one.ssi_int, poll(&p, 1, 0));
+    char scattered[3 * sizeof one];
+    struct iovec parts[] = {{scattered, 100}, {NULL, 0}, {scattered + 100, sizeof scattered - 100}};
+    long bytes = readv(signal_fd, parts, 3);
+    printf("readv: %ld", bytes);
+    for (size_t at = 0; (long)at < bytes; at += sizeof one) {
+        memcpy(&one, scattered + at, sizeof one);
+        printf(", value %d", one.ssi_int);
+    }
+    puts("");
+    show_read("the rest");
+
+    enum { high = 1500 };
+    fd_set sets[(high + FD_SETSIZE) / FD_SETSIZE];
+    memset(sets, 0, sizeof sets);
+    ((long *)sets)[high / 64] = 1L << high % 64;
+    say("dup2", dup2(signal_fd, high) == high ? 0 : -1);
+    raise(SIGUSR1);
+    printf("select: %d\n", select(high + 1, sets, NULL, NULL, NULL));
+    show_read("read");
+    return argument;
+}
+static void part_order(void) {
+    struct rlimit most;
+    getrlimit(RLIMIT_NOFILE, &most);
+    most.rlim_cur = 2000;
+    setrlimit(RLIMIT_NOFILE, &most);
+    pthread_t t;
+    sigset_t s;
+    sigemptyset(&s);
+    sigaddset(&s, SIGUSR1);
+    sigaddset(&s, SIGRTMIN + 1);
+    signal_fd = signalfd(-1, &s, SFD_NONBLOCK);
+    sigprocmask(SIG_BLOCK, &s, NULL); // so do all threads
+    pthread_create(&t, NULL, look_beside_the_process, NULL);
+    pthread_join(t, NULL);
+}
+
 static void part_pending_after_exec(void) {
     sigset_t s;
     sigpending(&s);
@@ -326,13 +381,11 @@ static void part_process(void) {
     printf("handled %d, by the thread %d\n", handled, !!pthread_equal(handled_by, t[0]));
 }
 
-static const struct part parts[] = {{"masks", part_masks},
-                                    {"sigwait", part_sigwait},
-                                    {"signalfd", part_signalfd},
-                                    {"exec", part_exec},
-                                    {"pending_after_exec", part_pending_after_exec},
-                                    {"sigpipe", part_sigpipe},
-                                    {"process", part_process}};
+static const struct part parts[] = {
+    {"masks", part_masks},       {"sigwait", part_sigwait},
+    {"signalfd", part_signalfd}, {"order", part_order},
+    {"exec", part_exec},         {"pending_after_exec", part_pending_after_exec},
+    {"sigpipe", part_sigpipe},   {"process", part_process}};
 
 int main(int argc, char **argv) {
     return run_part(parts, sizeof parts / sizeof parts[0], argc, argv);
