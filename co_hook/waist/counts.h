@@ -24,7 +24,7 @@ struct stretch {
     uintptr_t pc = 0;     // behind the call, in its slot; or where it was preempted
 };
 
-// A thread that was preempted, and where that happened first. The first ones are noted.
+// A thread that was preempted, and where that happened first. The first ones have a line each.
 struct preempted_thread {
     int tid = 0; // 0: nobody
     uintptr_t pc = 0;
@@ -40,6 +40,7 @@ struct worker_counts {
     unsigned most_threads = 1;
     stretch longest;
     preempted_thread preempted[noted_as_preempted];
+    unsigned threads_preempted = 0;
     call_counts calls[counted_numbers];
 
     call_counts &of(long nr) {
@@ -51,6 +52,8 @@ struct worker_counts {
 struct thread_counts {
     uint64_t switches_at_call = 0;
     uint64_t call_began = 0, turn_began = 0; // in cycles, where times are taken
+    bool was_preempted = false;
+    preempted_thread *line = nullptr; // in the worker's counts, for one of the first
 };
 
 } // namespace corun::waist

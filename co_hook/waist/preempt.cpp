@@ -41,26 +41,26 @@ void yield_in_handler(int, siginfo_t *, void *context) {
 }
 
 // Each thread is reported once, as it happens, or in the table.
-void note_preemption(worker *w, const thread *t, uintptr_t pc) {
+void note_preemption(worker *w, thread *t, uintptr_t pc) {
     ++w->preemptions;
     if (w->counts.timed)
         time_turn_preempted(t, pc);
-    for (preempted_thread &p : w->counts.preempted) {
-        if (p.tid == t->tid) {
-            ++p.times;
-            return;
+    if (!t->counts.was_preempted) {
+        t->counts.was_preempted = true;
+        unsigned n = w->counts.threads_preempted++;
+        if (n < noted_as_preempted) {
+            t->counts.line = &w->counts.preempted[n];
+            *t->counts.line = {t->tid, pc, 0};
         }
-        if (p.tid != 0)
-            continue;
-        p = {t->tid, pc, 1};
         if (debug_flags() & CO_DEBUG_BLOCKED) {
             char where[300];
             format_code(where, sizeof where, pc);
             warn("computes or spins, and is preempted (thread %d; said once): at %s", t->tid,
                  where);
         }
-        return;
     }
+    if (t->counts.line)
+        ++t->counts.line->times;
 }
 
 // Somebody who computes may keep anything in rsp. SIGSEGV is let through meanwhile: to a touch it is the

@@ -87,13 +87,24 @@ sys::word open_file() {
     end_refused();
 }
 
+bool is_noted(const struct stat &s) { return s.st_dev == stats.device && s.st_ino == stats.inode; }
+
+// What messages may go to: number 2 as it was, or a terminal, /dev/null or a log in its place. The number
+// of a stderr that was closed may be a socket by now, or a database.
+bool is_stderr() {
+    struct stat s {};
+    if (sys::failed(sys::call(SYS_fstat, 2, &s)))
+        return false;
+    sys::word mode = sys::fcntl(2, F_GETFL, 0) & O_ACCMODE;
+    return is_noted(s) || S_ISCHR(s.st_mode) || (S_ISREG(s.st_mode) && mode == O_WRONLY);
+}
+
 // A daemon closes every number that it does not know.
 int file_now() {
     struct stat s {};
-    if (!*stats.path && !sys::failed(sys::call(SYS_fstat, 2, &s)))
+    if (!*stats.path && is_stderr())
         return 2;
-    if (!sys::failed(sys::call(SYS_fstat, stats.fd, &s)) && s.st_dev == stats.device &&
-        s.st_ino == stats.inode)
+    if (!sys::failed(sys::call(SYS_fstat, stats.fd, &s)) && is_noted(s))
         return stats.fd;
     return *stats.path && note_file(open_file()) ? stats.fd : -1;
 }
@@ -309,8 +320,11 @@ void prepare_stats(const options &asked) {
     stats.path = path_of_file;
     // Of stderr a second one, because many programs close theirs as the last thing they do.
     sys::word fd = *stats.path ? open_file() : sys::fcntl(2, F_DUPFD_CLOEXEC, lowest_number);
-    if (!note_file(fd) && *stats.path)
-        refuse_file(static_cast<int>(-fd));
+    if (!note_file(fd)) {
+        if (*stats.path)
+            refuse_file(static_cast<int>(-fd));
+        note_file(2); // numbers end below lowest_number
+    }
     begin_counting();
     the_worker.counts.timed = true;
     on_offload = [](coroutine *co) {
@@ -338,6 +352,11 @@ void stats_after_fork_in_child(worker *w) {
     w->counts = {};
     w->preemptions = 0;
     w->counts.timed = timed;
+    if (w->active) {
+        thread *self = running_thread();
+        self->counts.was_preempted = false;
+        self->counts.line = nullptr;
+    }
     if (!timed)
         return;
     stats.is_child = true;

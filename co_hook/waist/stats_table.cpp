@@ -94,15 +94,23 @@ void write_stretch(worker *w, const table_request &r) {
 }
 
 void write_preempted(worker *w) {
+    uint64_t others = w->preemptions;
     for (const preempted_thread &p : w->counts.preempted) {
         if (p.tid == 0)
             return;
+        others -= p.times;
         char label[64], note[320] = "first at ";
         constexpr unsigned before = sizeof "first at " - 1;
         format_line(label, sizeof label, "  of thread %d", p.tid);
         format_code(note + before, sizeof note - before, p.pc);
         out.row(label, p.times, "", note);
     }
+    if (others == 0)
+        return;
+    char label[64];
+    format_line(label, sizeof label, "  of %u other threads",
+                w->counts.threads_preempted - noted_as_preempted);
+    out.row(label, others);
 }
 
 void write_loop(worker *w, const table_request &r) {

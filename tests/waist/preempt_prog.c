@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { workers = 4, turns = 40000000 };
-static volatile int flag, stop;
+enum { workers = 4, together = 20, turns = 40000000 };
+static volatile int flag, stop, come;
 static volatile unsigned alarms;
 static pthread_spinlock_t spin;
 static unsigned counted;
@@ -29,6 +29,14 @@ static void *compute(void *seed) {
 
 static void *wait_for_flag(void *argument) {
     while (!flag)
+        ;
+    return argument;
+}
+
+// Each but the last spins until all of them have come, so the ticks take it from all of those.
+static void *spin_together(void *argument) {
+    __atomic_add_fetch(&come, 1, __ATOMIC_SEQ_CST);
+    while (come < together)
         ;
     return argument;
 }
@@ -88,6 +96,13 @@ int main(void) {
     flag = 1;
     pthread_join(t[0], NULL);
     puts("the flag was seen");
+
+    pthread_t many[together];
+    for (int i = 0; i < together; i++)
+        pthread_create(&many[i], NULL, spin_together, NULL);
+    for (int i = 0; i < together; i++)
+        pthread_join(many[i], NULL);
+    printf("come: %d\n", come);
 
     void *done;
     pthread_create(&t[0], NULL, compute_without_stack, t);

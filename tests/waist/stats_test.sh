@@ -43,6 +43,12 @@ corun --stats cat /dev/null
 verdict 'a program that closes stderr at its end' '[ $code = 0 ] && [ "$(tables)" = 1 ]'
 corun --stats bash -c 'exec 2>"$1"' - other
 verdict 'a program that leads stderr elsewhere: there' '[ $code = 0 ] && [ "$(tables)" = 0 ] && grep -q "^corun: process" other'
+echo data >database
+corun --stats bash -c 'exec 2<>"$1"' - database
+verdict 'number 2 is a file that is read, too: to what it was' '[ $code = 0 ] && [ "$(tables)" = 1 ] && [ "$(cat database)" = data ]'
+(ulimit -n 50; corun --stats "$prog" 5 2; exit $code)
+code=$?
+verdict '... and no number is high enough for a second one' '[ $code = 0 ] && [ "$(tables)" = 1 ]'
 corun --stats "$prog" 5 2 fork
 verdict 'a child of fork has counts of its own' '[ $code = 0 ] && [ "$(tables)" = 2 ] && [ "$(value "threads created")/$(column read 2)" = 5/10 ]'
 corun --stats sh -c 'true & wait; exit 3'
