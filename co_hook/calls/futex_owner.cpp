@@ -43,9 +43,8 @@ struct attempt {
 
 // No thread of this process; a number of the kernel's tells whether there is one at all.
 bool is_gone(uint32_t owner, bool shared) {
-    constexpr uint32_t highest_of_kernel = 4194304;
     auto tid = static_cast<int>(owner);
-    return !shared || (owner <= highest_of_kernel && sys::call(SYS_kill, tid, 0) == -ESRCH);
+    return !shared || (tid <= sys::highest_tid && sys::call(SYS_kill, tid, 0) == -ESRCH);
 }
 
 // True: there is a result. False: somebody has it, and knows now that there are waiters, if it is a thread

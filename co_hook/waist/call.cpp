@@ -29,6 +29,8 @@ struct arguments {
             static_cast<word>(f->r10), static_cast<word>(f->r8),  static_cast<word>(f->r9)} {}
 };
 
+constexpr size_t robust_list_bytes = 24; // the kernel's struct robust_list_head
+
 bool is_clone(long nr) {
     return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork;
 }
@@ -124,6 +126,8 @@ bool thread_call(thread *self, long nr, word (&a)[6], word *result) {
         self->clear_child_tid = reinterpret_cast<int *>(a[0]);
         return *result = self->tid, true;
     case SYS_set_robust_list:
+        if (static_cast<size_t>(a[1]) != robust_list_bytes)
+            return *result = -EINVAL, true;
         self->robust_list = reinterpret_cast<void *>(a[0]);
         self->robust_list_bytes = static_cast<size_t>(a[1]);
         // For the end of the process the kernel knows one list, that of the first thread.

@@ -34,7 +34,8 @@ struct object {
 
 bool report, tolerant;
 
-// The kernel reads 8 bytes there before it finds that there is no such operation.
+// The kernel reads 8 bytes there before it finds that there is no such operation. (copy_from_user would
+// fault where a filter forbids process_vm_readv and the process has one thread.)
 bool can_be_read(uintptr_t at) {
     constexpr long no_operation = -1;
     return sys::call(SYS_rt_sigprocmask, no_operation, at, nullptr, sys::sigset_bytes) != -EFAULT;

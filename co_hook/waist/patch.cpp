@@ -170,11 +170,13 @@ int patcher::place(const image &img, site *s) {
     }
     if (!c.slot.build(*s, slot_address(index))) {
         c.island = place_for_island(img);
-        if (!c.island || !c.slot.build_over_island(*s, slot_address(index), c.island)) {
+        if (!c.island)
             s->reason =
                 "it is more than 2 GiB away from libcorun_waist.so, and no place is near it";
+        else if (!c.slot.build_over_island(*s, slot_address(index), c.island))
+            s->reason = "what a jump would displace there cannot stand elsewhere";
+        if (s->reason)
             return 0;
-        }
         next_island_ += c.slot.island_bytes;
     }
     c.where = *s;

@@ -81,9 +81,13 @@ bool is_strict_mode(long nr, const word (&a)[6]) {
 }
 
 word refuse(const change &c, const word (&a)[6]) {
-    warn("%s for one thread is refused: the threads of a program under corun have the same rights; "
-         "%s",
-         c.name, c.advice);
+    static bool said[sizeof changes_of_one / sizeof changes_of_one[0]];
+    if (bool &once = said[&c - changes_of_one]; !once) {
+        once = true;
+        warn("%s for one thread is refused: the threads of a program under corun have the same "
+             "rights; %s",
+             c.name, c.advice);
+    }
     bool knows_no_errors = c.nr == SYS_setfsuid || c.nr == SYS_setfsgid;
     return knows_no_errors ? native(c.nr, {-1, a[1], a[2], a[3], a[4], a[5]}) : -EPERM;
 }

@@ -37,7 +37,7 @@ word signal_thread(thread *t, const siginfo_t &info) {
 
 // ---- Numbers of threads
 
-bool is_virtual(int tid) { return tid > 4194304; }
+bool is_virtual(int tid) { return tid > sys::highest_tid; }
 
 word send_by_number(thread *self, int tid, const siginfo_t &info) {
     int s = info.si_signo;

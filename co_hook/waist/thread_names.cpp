@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 namespace corun::waist {
 namespace {
@@ -17,6 +18,8 @@ constexpr size_t name_bytes = 16; // with its end: TASK_COMM_LEN
 // Files that are open to be written. More at a time keep their names to themselves.
 struct {
     int fd, tid; // tid 0: free
+    dev_t device;
+    ino_t inode;
 } written[8];
 
 void set_name(thread *t, const char *name) {
@@ -97,9 +100,11 @@ word open_name(const char *path, word flags) {
     if (sys::failed(fd))
         return fd;
     if ((flags & O_ACCMODE) != O_RDONLY) {
+        struct stat s {};
+        sys::call(SYS_fstat, fd, &s);
         for (auto &w : written)
             if (w.tid == 0) {
-                w = {static_cast<int>(fd), t->tid};
+                w = {static_cast<int>(fd), t->tid, s.st_dev, s.st_ino};
                 break;
             }
         return fd;
@@ -119,7 +124,10 @@ void name_is_closing(int fd) {
         char name[name_bytes] = {};
         thread *t = thread_of_tid(w.tid);
         w.tid = 0;
-        if (t && sys::call(SYS_pread64, fd, name, name_bytes - 1, 0) > 0)
+        struct stat s {}; // the number may be another file's by now: dup2, close_range
+        sys::call(SYS_fstat, fd, &s);
+        if (t && s.st_dev == w.device && s.st_ino == w.inode &&
+            sys::call(SYS_pread64, fd, name, name_bytes - 1, 0) > 0)
             set_name(t, name);
     }
 }

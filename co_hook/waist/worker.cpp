@@ -38,9 +38,10 @@ namespace {
 
 constexpr size_t scheduler_stack_bytes = 128 * 1024;
 
-// Numbers that no thread of any process has: above PID_MAX_LIMIT, and below 2^30, where the bits of
+// Numbers that no thread of any process has: above the kernel's, and below 2^30, where the bits of
 // futexes begin. The first is the worker's own. Processes begin at different ones, because by them a lock
-// that several share knows its owner.
+// that several share knows its owner; there is room for so many ranges, and where a process has more
+// threads than fit in one, it goes on into those of the next process ids.
 constexpr size_t most_tids = size_t{1} << 24, tids_apart = 32768, ranges = 29000;
 int first_tid;
 
@@ -116,7 +117,7 @@ const char *make_scheduler(worker *w) {
 
 bool give_tid(thread *t) {
     size_t range = tids_apart; // as the kernel's pid_max: a number comes back late
-    while (range < most_tids && range / 4 < t->home->live)
+    while (range < most_tids && range - range / 8 < t->home->live)
         range *= 2;
     for (size_t tried = 0; tried < range; ++tried) {
         size_t n = next_tid;
@@ -153,7 +154,7 @@ void begin_debugging(worker *w) {
 } // namespace
 
 void choose_tids(int pid) {
-    first_tid = 4194304 + 1 + pid % int{ranges} * int{tids_apart};
+    first_tid = sys::highest_tid + 1 + pid % int{ranges} * int{tids_apart};
     next_tid = 1;
 }
 

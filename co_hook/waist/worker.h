@@ -4,7 +4,8 @@
 // runtime touches thread-local storage of the program.
 //
 // There is one today, the_worker. What belongs to a worker stands here, so that there can be several:
-// on_signal, the statistics and the trimmer still find it by that name.
+// signals, their timers and on_signal, the statistics, the trimmer and the start still find it by that
+// name.
 #pragma once
 
 #include "co_hook/waist/service.h"

@@ -182,6 +182,8 @@ inline word sendto(int fd, const void *buffer, size_t n, int flags, const void *
 inline word getpid() { return call(SYS_getpid); }
 inline word gettid() { return call(SYS_gettid); }
 
+// PID_MAX_LIMIT: no thread that the kernel knows has a higher number.
+inline constexpr int highest_tid = 4194304;
 inline bool failed(word result) { return static_cast<unsigned long>(result) > -4096UL; }
 
 } // namespace corun::sys

@@ -212,6 +212,19 @@ static void *of_named(void *unused) {
     puts(name);
     return unused;
 }
+// What is closed may be another file than the one whose name it was opened for.
+static void *of_another_file(void *unused) {
+    char path[64], name[16] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/comm", gettid());
+    prctl(PR_SET_NAME, "mine");
+    int other = open("/proc/self/exe", O_RDONLY), fd = open(path, O_WRONLY);
+    printf("opened: %d", fd >= 0 && other >= 0);
+    dup2(other, fd);
+    close(fd);
+    prctl(PR_GET_NAME, name);
+    printf(", named %s\n", name);
+    return unused;
+}
 static void names(void) {
     char name[16] = "";
     void *last;
@@ -233,6 +246,7 @@ static void names(void) {
     pthread_join(unnamed, &last);
     puts(last);
     pthread_join(begin(of_named, NULL), NULL);
+    pthread_join(begin(of_another_file, NULL), NULL);
     prctl(PR_GET_NAME, name);
     puts(name);
     say("no name", prctl(PR_SET_NAME, 8));
@@ -241,6 +255,10 @@ static void *ask_by_number(void *unused) {
     printf("%d %d\n", getpgid(gettid()) == getpgid(0), getsid(gettid()) == getsid(0));
     struct rlimit l;
     say("prlimit", prlimit(gettid(), RLIMIT_NOFILE, NULL, &l));
+    long place[3] = {0};
+    say("robust list", syscall(SYS_set_robust_list, place, sizeof place - 1));
+    say("robust list", syscall(SYS_set_robust_list, place, 4096));
+    say("robust list", syscall(SYS_set_robust_list, NULL, sizeof place));
     return unused;
 }
 static void numbers(void) { pthread_join(begin(ask_by_number, NULL), NULL); }
