@@ -5,7 +5,8 @@
 // The rules of the whole room
 //  1. The kernel has a signal blocked if and only if all threads of the program block it. So what
 //     everybody blocks stays pending in the kernel, where signalfd and sigtimedwait find it; default
-//     actions and ignoring are the kernel's own, too.
+//     actions and ignoring are the kernel's own, too. But SIGSEGV and SIGBUS are always open, for they
+//     answer touches (base/user_memory.h): what is sent of them while all block it is kept by a thread.
 //  2. Of a signal that the program handles the kernel knows on_signal (signal_delivery.cpp), which
 //     runs on a stack of the worker's with everything blocked. If it has interrupted code of the
 //     program, it builds the frame that the kernel would have built, on the thread's stack. If it has
