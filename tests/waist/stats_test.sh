@@ -77,6 +77,7 @@ verdict '... of 50' '[ "$(grep -cE "^  [0-9]{7,9} .* waiting " out)" = 49 ] && h
 corun --stats-signal=USR1 "$prog" 5 2 signal own
 verdict 'a handler of the program comes first' '[ $code = 0 ] && [ "$(tables)" = 0 ] && has "^own handler$"'
 hold() { # what the signal is, the options: the state that it leaves
+    : >out # or the one before says "holding"
     "$B/corun" "${@:2}" "$prog" 5 2 hold >out 2>&1 &
     local pid=$!
     for _ in $(seq 500); do grep -q holding out && break; sleep 0.01; done
