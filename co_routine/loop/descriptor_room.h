@@ -2,42 +2,35 @@
 // Room for descriptors of our own where the program is at its limit (RLIMIT_NOFILE), or has set that as
 // low as it needs itself: while this object lives the limit is higher, as far as it may be. What is
 // opened meanwhile stays open.
+//
+// The limit is the whole process's, so it is raised only where it must be, by one thread at a time and
+// with its signals blocked; a fork waits, and what the program sets meanwhile stays.
 #pragma once
 
-#include "co_routine/base/raw_sys.h"
-
-#include <sys/resource.h>
+#include <cstdint>
 
 namespace corun {
 
 class descriptor_room {
   public:
-    descriptor_room() {
-        constexpr uint64_t usual = 1024, more = 64;
-        sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &former_);
-        uint64_t wanted = former_.soft < usual ? usual : former_.soft + more;
-        bool is_allowed = wanted <= former_.hard;
-        is_raised_ =
-            raise({wanted, is_allowed ? former_.hard : wanted}) ||
-            (!is_allowed && former_.soft < former_.hard && raise({former_.hard, former_.hard}));
-    }
-    ~descriptor_room() {
-        if (is_raised_)
-            raise(former_);
-    }
+    // Such a low limit that the program may count on every number below it.
+    static bool is_needed_from_the_start();
+
+    descriptor_room();
+    ~descriptor_room();
     descriptor_room(const descriptor_room &) = delete;
     descriptor_room &operator=(const descriptor_room &) = delete;
 
   private:
     struct limits { // of 64 bits everywhere
         uint64_t soft, hard;
+        bool operator==(const limits &) const = default;
     };
-    static bool raise(const limits &to) {
-        return !sys::failed(sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, &to, nullptr));
-    }
+    bool raise(const limits &to);
 
-    limits former_{};
-    bool is_raised_;
+    limits former_{}, raised_{};
+    uint64_t mask_ = 0;
+    bool is_raised_ = false;
 };
 
 } // namespace corun

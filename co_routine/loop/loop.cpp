@@ -45,8 +45,7 @@ void on_wake_fd(loop *l) {
     sys::read(__atomic_load_n(&l->wake_fd, __ATOMIC_ACQUIRE), &count, sizeof count);
 }
 
-int open_descriptors(loop *l) {
-    descriptor_room room;
+int open_descriptors_now(loop *l) {
     sys::word epoll = sys::epoll_create(EPOLL_CLOEXEC);
     if (sys::failed(epoll))
         return static_cast<int>(-epoll);
@@ -72,6 +71,14 @@ int open_descriptors(loop *l) {
     fd_reserve(l->wake_fd, true);
     fd_note_process();
     return 0;
+}
+
+int open_descriptors(loop *l) {
+    int error = descriptor_room::is_needed_from_the_start() ? EMFILE : open_descriptors_now(l);
+    if (CO_LIKELY(error != EMFILE))
+        return error;
+    descriptor_room room;
+    return open_descriptors_now(l);
 }
 
 void close_descriptors(loop *l) {
