@@ -47,7 +47,7 @@ int deadline_of(const enter_argument *program, int64_t *deadline_ns) {
         return 0;
     if (!user_read(reinterpret_cast<const void *>(static_cast<uintptr_t>(program->time)), &t))
         return -EFAULT;
-    *deadline_ns = deadline_in(t.tv_sec * ns_per_s + t.tv_nsec);
+    *deadline_ns = deadline_in(saturated_ns(t.tv_sec, t.tv_nsec));
     return 0;
 }
 

@@ -130,10 +130,11 @@ word wait_on_pidfd(int fd, siginfo_t *info, int options, rusage *use) {
     }
 }
 
-// The child is gone whether or not it can be told.
+// The child is gone whether or not it can be told. As the kernel does, zeros are told with an error; it
+// stops before that at a bad place for the usage alone.
 word tell(word r, const siginfo_t &told, siginfo_t *info) {
     constexpr size_t written = offsetof(siginfo_t, si_status) + sizeof told.si_status;
-    return r == 0 && info && !copy_to_user(info, &told, written) ? -EFAULT : r;
+    return r != -EFAULT && info && !copy_to_user(info, &told, written) ? -EFAULT : r;
 }
 
 // ---- system(3)

@@ -115,6 +115,26 @@ TEST(Children, WaitidAndStops) {
     });
 }
 
+TEST(Children, AnErrorIsToldWithZeros) {
+    expect_same([](side &s) {
+        siginfo_t info, *nowhere = reinterpret_cast<siginfo_t *>(8);
+        auto *no_usage = reinterpret_cast<rusage *>(8);
+        auto ask = [&](const char *what, int type, id_t id, siginfo_t *at, rusage *use = nullptr) {
+            info.si_signo = info.si_code = info.si_pid = info.si_status = 5;
+            s.says(what, syscall(SYS_waitid, type, id, at, WEXITED, use));
+            for (int told : {info.si_signo, info.si_code, info.si_pid, info.si_status})
+                s.says("told", told);
+        };
+        ask("no child", P_ALL, 0, &info);
+        ask("no child, told nowhere", P_ALL, 0, nowhere);
+        ask("no pidfd", P_PIDFD, 999, &info);
+        ask("no pidfd, told nowhere", P_PIDFD, 999, nowhere);
+        ask("bad kind", 77, 0, &info);
+        pid_t a = child(late_us, 3);
+        ask("usage nowhere", P_PID, static_cast<id_t>(a), &info, no_usage);
+    });
+}
+
 TEST(Children, IgnoredOnesAreWaitedForToo) {
     expect_same([](side &s) {
         auto former = signal(SIGCHLD, SIG_IGN);
