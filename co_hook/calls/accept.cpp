@@ -15,14 +15,6 @@ namespace {
 
 constexpr wait_kind accept_kind{"accept", true, abandon_fd_wait};
 
-// The peer's address, as the kernel keeps it until there is a connection.
-struct peer_address {
-    socklen_t length = sizeof(sockaddr_storage);
-    sockaddr_storage storage;
-
-    sockaddr *at() { return reinterpret_cast<sockaddr *>(&storage); }
-};
-
 // To the caller, cut to the room there is, with its true length: 0 or -errno.
 int tell(const peer_address &peer, sockaddr *address, socklen_t *length) {
     socklen_t room;
@@ -79,8 +71,8 @@ word accept4(int fd, sockaddr *address, socklen_t *length, int flags) {
         r = sys::call(SYS_accept4, fd, address, length, flags);
     } else {
         peer_address peer;
-        r = static_cast<word>(uring_accept(accept_kind, fd, address ? peer.at() : nullptr,
-                                           &peer.length, flags, deadline_ns));
+        r = static_cast<word>(
+            uring_accept(accept_kind, fd, address ? &peer : nullptr, flags, deadline_ns));
         if (r == -ENOSYS)
             r = wait_for_helper(fd, &peer, flags, deadline_ns);
         if (int e = !sys::failed(r) && address ? tell(peer, address, length) : 0) {

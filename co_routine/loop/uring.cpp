@@ -35,8 +35,7 @@ struct uring_record {
     int fd = -1;
     void (*on_late)(int64_t result, int fd) = nullptr;
     wait_kind kind{}; // the caller's, with our abandon
-    socklen_t address_bytes = 0;
-    sockaddr_storage address{};
+    peer_address address{};
 };
 
 enum : int { unknown, present, missing };
@@ -254,8 +253,8 @@ int64_t perform(co_env *env, uring *u, uring_record *record, const uring_request
 }
 
 int64_t with_record(const wait_kind &kind, uring_request request, const void *address_in,
-                    socklen_t address_in_bytes, sockaddr *address_out, socklen_t *address_out_bytes,
-                    int64_t deadline_ns, void (*on_late)(int64_t result, int fd)) {
+                    socklen_t address_in_bytes, peer_address *address_out, int64_t deadline_ns,
+                    void (*on_late)(int64_t result, int fd)) {
     co_env *env = current_env();
     if (env && must_leave_waits(env->running))
         return -ECANCELED;
@@ -267,25 +266,19 @@ int64_t with_record(const wait_kind &kind, uring_request request, const void *ad
         return -ENOMEM;
     record->on_late = on_late;
     if (address_in) {
-        memcpy(&record->address, address_in, address_in_bytes);
-        request.address = reinterpret_cast<uintptr_t>(&record->address);
+        memcpy(&record->address.storage, address_in, address_in_bytes);
+        request.address = reinterpret_cast<uintptr_t>(&record->address.storage);
         request.offset_or_address2 = address_in_bytes;
     } else if (address_out) {
-        record->address_bytes = *address_out_bytes < sizeof record->address
-                                    ? *address_out_bytes
-                                    : static_cast<socklen_t>(sizeof record->address);
-        request.address = reinterpret_cast<uintptr_t>(&record->address);
-        request.offset_or_address2 = reinterpret_cast<uintptr_t>(&record->address_bytes);
+        request.address = reinterpret_cast<uintptr_t>(&record->address.storage);
+        request.offset_or_address2 = reinterpret_cast<uintptr_t>(&record->address.length);
     }
     bool kept = false;
     int64_t result = perform(env, u, record, request, kind, deadline_ns, &kept);
     if (!kept)
         return result;
-    if (address_out && result >= 0) {
-        socklen_t room = *address_out_bytes, is = record->address_bytes;
-        memcpy(address_out, &record->address, is < room ? is : room);
-        *address_out_bytes = is;
-    }
+    if (address_out && result >= 0)
+        *address_out = record->address;
     free_record(env, record);
     return result;
 }
@@ -301,18 +294,16 @@ constinit const ring_hooks loop_hooks = {destroy_ring, reset_ring_after_fork};
 
 int64_t uring_call(const wait_kind &kind, const uring_request &request, int64_t deadline_ns,
                    void (*on_late)(int64_t result, int fd)) {
-    return with_record(kind, request, nullptr, 0, nullptr, nullptr, deadline_ns, on_late);
+    return with_record(kind, request, nullptr, 0, nullptr, deadline_ns, on_late);
 }
 
-int64_t uring_accept(const wait_kind &kind, int fd, sockaddr *address, socklen_t *length, int flags,
+int64_t uring_accept(const wait_kind &kind, int fd, peer_address *peer, int flags,
                      int64_t deadline_ns) {
-    if (address && (!length || static_cast<int>(*length) < 0))
-        return length ? -EINVAL : -EFAULT;
     uring_request request;
     request.opcode = IORING_OP_ACCEPT;
     request.fd = fd;
     request.op_flags = static_cast<uint32_t>(flags);
-    return with_record(kind, request, nullptr, 0, address, length, deadline_ns, close_late_accept);
+    return with_record(kind, request, nullptr, 0, peer, deadline_ns, close_late_accept);
 }
 
 int64_t uring_connect(const wait_kind &kind, int fd, const sockaddr *address, socklen_t length,
@@ -324,7 +315,7 @@ int64_t uring_connect(const wait_kind &kind, int fd, const sockaddr *address, so
     uring_request request;
     request.opcode = IORING_OP_CONNECT;
     request.fd = fd;
-    return with_record(kind, request, address, length, nullptr, nullptr, deadline_ns, nullptr);
+    return with_record(kind, request, address, length, nullptr, deadline_ns, nullptr);
 }
 
 size_t uring_in_flight() {
@@ -338,8 +329,10 @@ void uring_give_up() {
 
 void uring_pretend_missing(bool missing_now) {
     ring_pretend_missing = missing_now;
-    __atomic_store_n(&availability, static_cast<int>(missing_now ? missing : unknown),
-                     __ATOMIC_RELAXED);
+    if (missing_now)
+        uring_give_up();
+    else
+        __atomic_store_n(&availability, static_cast<int>(unknown), __ATOMIC_RELAXED);
 }
 
 } // namespace corun

@@ -32,8 +32,17 @@ struct uring_request {
 int64_t uring_call(const wait_kind &kind, const uring_request &request, int64_t deadline_ns,
                    void (*on_late)(int64_t result, int fd));
 
-// accept4 and connect as the kernel has them, but waiting; the addresses may be anywhere.
-int64_t uring_accept(const wait_kind &kind, int fd, sockaddr *address, socklen_t *length, int flags,
+// Whose connection it is: as much as the kernel ever says.
+struct peer_address {
+    socklen_t length = sizeof(sockaddr_storage);
+    sockaddr_storage storage;
+
+    sockaddr *at() { return reinterpret_cast<sockaddr *>(&storage); }
+};
+
+// accept4 and connect as the kernel has them, but waiting; the addresses may be anywhere. peer: nullptr:
+// nobody asks.
+int64_t uring_accept(const wait_kind &kind, int fd, peer_address *peer, int flags,
                      int64_t deadline_ns);
 int64_t uring_connect(const wait_kind &kind, int fd, const sockaddr *address, socklen_t length,
                       int64_t deadline_ns);

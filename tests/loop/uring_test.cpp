@@ -50,7 +50,7 @@ struct listener {
 };
 
 int64_t accept_one(int fd, int64_t deadline = no_deadline) {
-    return uring_accept(accept_kind, fd, nullptr, nullptr, SOCK_CLOEXEC, deadline);
+    return uring_accept(accept_kind, fd, nullptr, SOCK_CLOEXEC, deadline);
 }
 
 class Uring : public testing::Test {
@@ -89,12 +89,10 @@ TEST_F(Uring, AcceptGivesThePeersAddressIntoASharedStack) {
     for (int i : {0, 1})
         go(
             [&, i] {
-                sockaddr_in peer{};
-                socklen_t length = sizeof peer;
-                got[i] = uring_accept(accept_kind, server.fd, reinterpret_cast<sockaddr *>(&peer),
-                                      &length, 0, no_deadline);
-                ports[i] = peer.sin_port;
-                lengths[i] = length;
+                peer_address peer;
+                got[i] = uring_accept(accept_kind, server.fd, &peer, 0, no_deadline);
+                ports[i] = reinterpret_cast<sockaddr_in *>(peer.at())->sin_port;
+                lengths[i] = peer.length;
             },
             nullptr, stack);
     ASSERT_TRUE(run_until([] { return uring_in_flight() == 2; }));
