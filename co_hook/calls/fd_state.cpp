@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/fd_state.h"
 
+#include "co_routine/base/check.h"
 #include "co_routine/core/native.h"
 
 #include <cerrno>
@@ -138,6 +139,13 @@ uint32_t ask_limit(int fd, fd_direction d) {
 }
 
 } // namespace
+
+void name_of_descriptor(int fd, char *name, size_t room) {
+    char link[32];
+    format_line(link, sizeof link, "/proc/self/fd/%d", fd);
+    sys::word n = sys::call(SYS_readlink, link, name, room - 1);
+    name[n > 0 ? n : 0] = '\0';
+}
 
 uint32_t learn_bits(int fd) {
     fd_state *s = state_of(fd);

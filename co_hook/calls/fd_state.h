@@ -46,7 +46,9 @@ enum : uint32_t {
     bit_no_nowait = 1 << 11, // RWF_NOWAIT is refused
     bit_no_read = 1 << 12,   // opened for writing only: no edge would ever say EBADF
     bit_no_write = 1 << 13,
-    speed_shift = 14, // two bits: how long calls on this file may take, see file_speed
+    speed_shift =
+        14, // two bits: how long calls on this file may take, see file_speed; of an anonymous
+            // one, see least_read
     speed_mask = 3 << speed_shift,
     learnt_bits = kind_mask | bit_unix | bit_no_nowait | bit_no_read | bit_no_write,
     generation_one = 1 << 16,
@@ -81,6 +83,12 @@ enum file_speed : uint32_t {
 inline file_speed speed_of(uint32_t bits) {
     return static_cast<file_speed>((bits & speed_mask) >> speed_shift);
 }
+
+// What an anonymous one is read by at the least: for less the kernel says EINVAL at once.
+enum least_read : uint32_t { least_unknown, least_is_one, least_is_8, least_is_128 };
+
+// What /proc calls it: a path, or "anon_inode:[eventfd]"; nothing where that cannot be asked.
+void name_of_descriptor(int fd, char *name, size_t room);
 
 // 0: the kind cannot be learnt (no such descriptor): make the call, it will say why.
 uint32_t learn_bits(int fd);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/calls/transfer.h"
 
-#include "co_routine/base/check.h"
 #include "co_routine/loop/offload.h"
 
 #include <cerrno>
@@ -88,27 +87,30 @@ word try_now(const transfer &t, const iovec *parts, int count, uint32_t *bits) {
     return polled_try(t, parts, count, *bits);
 }
 
+least_read learn_least(int fd) {
+    char name[32];
+    name_of_descriptor(fd, name, sizeof name);
+    least_read least = least_is_one;
+    if (strcmp(name, "anon_inode:[eventfd]") == 0 || strcmp(name, "anon_inode:[timerfd]") == 0)
+        least = least_is_8;
+    else if (strcmp(name, "anon_inode:[signalfd]") == 0)
+        least = least_is_128;
+    add_bits(fd, least << speed_shift);
+    return least;
+}
+
 // An eventfd and its kin are asked for less than one of what they give: the kernel says so at once.
-bool has_no_room(const transfer &t, size_t wanted) {
-    constexpr struct {
-        const char *name;
-        size_t bytes;
-    } known[] = {
-        {"anon_inode:[eventfd]", 8}, {"anon_inode:[timerfd]", 8}, {"anon_inode:[signalfd]", 128}};
-    char link[32], name[32];
-    format_line(link, sizeof link, "/proc/self/fd/%d", t.fd);
-    word n = sys::call(SYS_readlink, link, name, sizeof name);
-    for (const auto &k : known)
-        if (n == static_cast<word>(strlen(k.name)) && memcmp(name, k.name, strlen(k.name)) == 0)
-            return wanted < k.bytes;
-    return false;
+bool has_no_room(const transfer &t, size_t wanted, uint32_t bits) {
+    constexpr size_t bytes[] = {0, 1, 8, 128};
+    if (wanted >= bytes[least_is_128])
+        return false;
+    uint32_t least = (bits & speed_mask) >> speed_shift;
+    return wanted < bytes[least != least_unknown ? least : learn_least(t.fd)];
 }
 
 word transfer_pollable(const transfer &t, uint32_t bits) {
     size_t wanted = bytes_in(t.parts, static_cast<size_t>(t.count)), done = 0;
-    constexpr size_t most_common = 8, largest = 128;
-    if (t.d == fd_read && kind_of(bits) == kind_anonymous && wanted < largest &&
-        wanted != most_common && has_no_room(t, wanted))
+    if (t.d == fd_read && kind_of(bits) == kind_anonymous && has_no_room(t, wanted, bits))
         return make_call(t, 0);
     bool in_pieces = t.d == fd_write && kind_of(bits) != kind_anonymous;
     fd_waiter waiter{t.kind, t.fd, t.d};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/loaded.h"
 
+#include "co_hook/calls/fd_state.h"
 #include "co_hook/waist/patch.h"
 
 #include "co_routine/base/check.h"
@@ -108,13 +109,6 @@ bool is_whole(const object &o) {
     return true;
 }
 
-void name_of(int fd, char (&name)[PATH_MAX]) {
-    char link[32];
-    format_line(link, sizeof link, "/proc/self/fd/%d", fd);
-    word n = sys::call(SYS_readlink, link, name, sizeof name - 1);
-    name[n > 0 ? n : 0] = '\0';
-}
-
 constexpr unsigned nowhere = 64;
 unsigned place_of(int fd) {
     for (uint64_t left = in_use; left != 0; left &= left - 1) {
@@ -162,7 +156,7 @@ void note_closing(int fd) {
     if (!object_of(mapped[i], &o) || !is_whole(o))
         return;
     static char name[PATH_MAX]; // nobody else gets a turn before the end
-    name_of(fd, name);
+    calls::name_of_descriptor(fd, name, sizeof name);
     patch_summary summary{};
     patch_image_at(reinterpret_cast<const void *>(o.first), name, &summary, report);
     patched_so_far.add(summary);

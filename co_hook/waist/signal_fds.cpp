@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/signal_fds.h"
 
+#include "co_hook/calls/fd_state.h"
 #include "co_hook/calls/wait.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/signal_restart.h"
 
-#include "co_routine/base/check.h"
 #include "co_routine/base/user_memory.h"
 
 #include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/uio.h>
@@ -29,11 +28,9 @@ bool is_readable_signalfd(int fd) {
     pollfd p{fd, POLLIN, 0};
     if (sys::ppoll(&p, 1, &sys::at_once, nullptr) <= 0 || !(p.revents & POLLIN))
         return false;
-    constexpr char name[] = "anon_inode:[signalfd]";
-    char path[40], found[sizeof name] = {};
-    format_line(path, sizeof path, "/proc/self/fd/%d", fd);
-    return sys::call(SYS_readlinkat, AT_FDCWD, path, found, sizeof found - 1) == sizeof name - 1 &&
-           memcmp(found, name, sizeof name) == 0;
+    char name[32];
+    calls::name_of_descriptor(fd, name, sizeof name);
+    return strcmp(name, "anon_inode:[signalfd]") == 0;
 }
 
 // Of what is lent, the first of each number are those that the program has read: the kernel gives out a

@@ -72,7 +72,9 @@ static void less_than_one_of_what_there_is(void) {
     sigemptyset(&s);
     sigaddset(&s, SIGUSR1);
     int signals = signalfd(-1, &s, 0);
+    say("8 of a signalfd", read(signals, room, 8));
     say("127 of a signalfd", read(signals, room, 127));
+    say("... once more", read(signals, room, 127));
     say("8 of an epoll", read(epoll_create1(0), room, 8));
 }
 
