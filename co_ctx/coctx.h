@@ -94,8 +94,10 @@ void coctx_swap(coctx_t *from, coctx_t *to);
 COCTX_HIDDEN int coctx_make_regs(void **regs, char *stack_low, size_t stack_size_bytes,
                                  coctx_pfn_t pfn, const void *s, const void *s1);
 COCTX_HIDDEN void coctx_swap_regs(void **from, void **to);
-/* The same, faster where to was suspended by this same call, and its callers are the same: then the
- * processor predicts their returns, one after the other. */
+/* The same, left by a ret, which a processor predicts to go back where the last call came from. Faster
+ * where to was suspended by this same call, and its callers are the same: then this ret and theirs are
+ * predicted rightly. Where it stopped somewhere else each would be wrong; coctx_swap_regs jumps, and
+ * nothing is predicted of the newcomer's returns. */
 COCTX_HIDDEN void coctx_swap_alike_regs(void **from, void **to);
 
 /* Makes a suspended context, which has run before, call landing first when it is resumed. Returns the

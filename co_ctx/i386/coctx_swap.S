@@ -33,7 +33,7 @@
 
 COCTX_TEXT
 
-/* Both functions; they differ in how they leave for the newcomer. */
+/* Both functions; they differ in how they leave for the newcomer: coctx.h says why. */
     .macro swap returns
     COCTX_ENDBR
     movl 4(%esp), %eax
@@ -102,14 +102,11 @@ COCTX_TEXT
     jmp .Lfcw_agrees\@
     .endm
 
-/* A processor predicts a ret to go back where the last call came from. Where the newcomer stopped
- * somewhere else that would be wrong each time, and here nothing is predicted of its returns. */
 COCTX_HIDDEN_ALIAS(coctx_swap_regs, coctx_swap)
 COCTX_FUNCTION_BEGIN(coctx_swap)
     swap 0
 COCTX_FUNCTION_END(coctx_swap)
 
-/* Where it stopped in the same call, this ret and those of its callers are predicted rightly. */
     .hidden coctx_swap_alike_regs
 COCTX_FUNCTION_BEGIN(coctx_swap_alike_regs)
     swap 1
