@@ -16,8 +16,6 @@
 namespace corun::calls {
 namespace {
 
-constexpr size_t page_bytes = 4096;
-
 // ---- File systems --------------------------------------------------------------------------------
 
 // Their magic numbers. What stands in neither list may ask somebody else.
@@ -194,7 +192,7 @@ int64_t look_on_helper(void *argument) {
 int path_bytes(const char *path) {
     char piece[256];
     for (size_t at = 0; at < PATH_MAX;) {
-        size_t to_page_end = page_bytes - reinterpret_cast<uintptr_t>(path + at) % page_bytes;
+        size_t to_page_end = page_size - reinterpret_cast<uintptr_t>(path + at) % page_size;
         size_t n = to_page_end < sizeof piece ? to_page_end : sizeof piece;
         if (!copy_from_user(piece, path + at, n))
             return -EFAULT;

@@ -185,11 +185,10 @@ word write_piece(const transfer &t, size_t done, size_t n, int64_t at, bool *giv
     int count = rest_of(t.parts, t.count, done, window);
     if (window[0].iov_len >= n)
         return by_helper(t, window[0].iov_base, n, at, given_up);
-    constexpr size_t page_bytes = 4096; // O_DIRECT asks for no more
-    pool_block gathered(n + page_bytes);
+    pool_block gathered(n + page_size); // O_DIRECT asks for no more
     if (!gathered.data())
         return -ENOMEM;
-    size_t shift = -reinterpret_cast<uintptr_t>(gathered.data()) % page_bytes;
+    size_t shift = -reinterpret_cast<uintptr_t>(gathered.data()) % page_size;
     char *whole = gathered.data() + shift;
     for (size_t filled = 0; filled < n;) {
         for (int i = 0; i < count && filled < n; ++i) {

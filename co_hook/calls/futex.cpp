@@ -59,7 +59,7 @@ bool is_own_memory(const void *address) {
     if (sys::failed(fd))
         return false;
     uint64_t entry = 0;
-    uint64_t offset = reinterpret_cast<uintptr_t>(address) / 4096 * sizeof entry;
+    uint64_t offset = reinterpret_cast<uintptr_t>(address) / page_size * sizeof entry;
     word low = static_cast<word>(offset),
          high = sizeof(word) == 4 ? static_cast<word>(offset >> 32) : 0;
     word n = sys::call(SYS_pread64, fd, &entry, sizeof entry, low, high);

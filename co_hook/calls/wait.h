@@ -90,7 +90,7 @@ inline bool is_beyond([[maybe_unused]] const void *at, [[maybe_unused]] size_t n
 #if defined(__i386__)
     return false;
 #else
-    constexpr uintptr_t end = (uintptr_t{1} << 47) - 4096;
+    constexpr uintptr_t end = (uintptr_t{1} << 47) - page_size;
     return n > end || reinterpret_cast<uintptr_t>(at) > end - n;
 #endif
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/environment.h"
 
+#include "co_hook/launcher/text.h"
+
 #include "co_routine/base/check.h"
 #include "co_routine/base/raw_sys.h"
 
@@ -104,9 +106,8 @@ bool drop_own_name(char *value) {
 } // namespace
 
 void end_refused() {
-    constexpr int cannot_run = 125;
     for (;;)
-        sys::call(SYS_exit_group, cannot_run);
+        sys::call(SYS_exit_group, launcher::exit_cannot);
 }
 
 void read_environment(char **environment, options *out) {

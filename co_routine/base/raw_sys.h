@@ -17,6 +17,12 @@
 #include <sys/uio.h>
 #include <type_traits>
 
+namespace corun {
+
+inline constexpr size_t page_size = 4096; // on both architectures
+
+}
+
 namespace corun::sys {
 
 using word = long;

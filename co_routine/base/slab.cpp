@@ -9,7 +9,6 @@
 namespace corun {
 namespace {
 
-constexpr size_t page = 4096;
 constexpr size_t header_bytes = 64; // room for struct slab, and the first block is 64-aligned
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -19,7 +18,7 @@ size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 size_t slab_pool::rounded(size_t bytes) {
     if (bytes <= small_limit)
         return bytes ? round_up(bytes, small_step) : small_step;
-    return round_up(bytes, bytes <= medium_limit ? medium_step : page);
+    return round_up(bytes, bytes <= medium_limit ? medium_step : page_size);
 }
 
 unsigned slab_pool::class_of(size_t bytes) {

@@ -32,8 +32,6 @@ bool touches_are_caught;
 
 namespace {
 
-constexpr uintptr_t page_bytes = 4096;
-
 template <class Touch> bool each_page(uintptr_t low, size_t bytes, Touch touch) {
     if (bytes == 0)
         return true;
@@ -44,7 +42,7 @@ template <class Touch> bool each_page(uintptr_t low, size_t bytes, Touch touch) 
     for (uintptr_t at = low;;) {
         if (!touch(reinterpret_cast<void *>(at)))
             return false;
-        uintptr_t next = (at & -page_bytes) + page_bytes;
+        uintptr_t next = (at & -page_size) + page_size;
         if (next > last || next == 0)
             return true;
         at = next;

@@ -42,16 +42,14 @@ extern bool touches_are_caught;
 // What the kernel never maps for a program: the first page, and its own half.
 inline bool cannot_be_mapped(const void *address) {
     auto place = reinterpret_cast<uintptr_t>(address);
-    return place < 4096 || (sizeof(void *) == 8 && place >> 56 != 0);
+    return place < page_size || (sizeof(void *) == 8 && place >> 56 != 0);
 }
 
 bool can_read_pages(const void *at, size_t bytes);
 bool can_write_pages(void *at, size_t bytes);
 
 inline bool lies_in_one_page(const void *at, size_t bytes) {
-    constexpr uintptr_t page_bytes = 4096;
-    return bytes - 1 <
-           page_bytes - reinterpret_cast<uintptr_t>(at) % page_bytes; // not for no bytes
+    return bytes - 1 < page_size - reinterpret_cast<uintptr_t>(at) % page_size; // not for no bytes
 }
 // Each page is touched, and mostly there is one.
 inline bool can_read(const void *at, size_t bytes) {

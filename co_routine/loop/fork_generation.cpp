@@ -8,7 +8,6 @@
 namespace corun {
 namespace {
 
-constexpr size_t mark_bytes = 4096;
 constexpr int wipe_on_fork = 18; // MADV_WIPEONFORK
 
 // On a page of its own that the kernel clears for a forked child. Linux before 4.14 does not know
@@ -23,12 +22,12 @@ uint32_t expected_mark(const uint32_t *page) {
 
 // Two threads may come here at once: the first one's page stays.
 uint32_t *make_mark() {
-    sys::word r = sys::mmap_anonymous(mark_bytes, PROT_READ | PROT_WRITE, 0);
+    sys::word r = sys::mmap_anonymous(page_size, PROT_READ | PROT_WRITE, 0);
     uint32_t *page = &never_wiped, *expected = nullptr;
     if (!sys::failed(r)) {
         page = reinterpret_cast<uint32_t *>(r);
-        if (sys::failed(sys::madvise(page, mark_bytes, wipe_on_fork))) {
-            sys::munmap(page, mark_bytes);
+        if (sys::failed(sys::madvise(page, page_size, wipe_on_fork))) {
+            sys::munmap(page, page_size);
             page = &never_wiped;
         }
     }
@@ -37,7 +36,7 @@ uint32_t *make_mark() {
                                     __ATOMIC_ACQUIRE))
         return page;
     if (page != &never_wiped && page != expected)
-        sys::munmap(page, mark_bytes);
+        sys::munmap(page, page_size);
     return expected;
 }
 

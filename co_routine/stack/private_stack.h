@@ -18,8 +18,6 @@
 
 namespace corun {
 
-inline constexpr size_t page_size = 4096;
-
 // How guards are made on this kernel: asked once.
 enum class guard_kind : uint8_t { unknown, guard_install, mprotect_page };
 guard_kind kernel_guard_kind();

@@ -8,44 +8,41 @@
 
 namespace {
 
-#define MAKE_CALL(code, input)                                                                     \
-    long result;                                                                                   \
-    __asm__ volatile(code : "=a"(result) : input : "rcx", "r11", "memory");                        \
-    return result
+// Inputs are %2 and on; the code may leave an address in %1.
+#define MAKE_CALL(code, ...)                                                                       \
+    long result, *address;                                                                         \
+    __asm__ volatile(code : "=&a"(result), "=&r"(address) : __VA_ARGS__ : "rcx", "r11", "memory")
 
 // In front: mov $number, %eax.
 __attribute__((noinline)) long by_constant() {
-    MAKE_CALL("mov %1, %%eax\n\tsyscall", "i"(SYS_getppid));
+    MAKE_CALL("mov %2, %%eax\n\tsyscall", "i"(SYS_getppid));
+    return result;
 }
 
 // No room in front, and eight bytes behind.
 __attribute__((noinline)) long by_register(long number) {
     MAKE_CALL("jmp 1f\n1:\tsyscall\n\tmov %%rax, %%rcx\n\tmov %%rcx, %%rax\n\tnop\n\tnop",
               "0"(number));
+    return result;
 }
 
 long here; // its distance to the code is what the instructions below hold
 
 // In front, and behind: an operand that is near the program and nothing else.
-__attribute__((noinline)) long *near_in_front(long *result) {
-    long *address;
-    __asm__ volatile("mov %2, %%eax\n\tlea %3, %1\n\tsyscall"
-                     : "=&a"(*result), "=&r"(address)
-                     : "i"(SYS_getppid), "m"(here)
-                     : "rcx", "r11", "memory");
+__attribute__((noinline)) long *near_in_front(long *got) {
+    MAKE_CALL("mov %2, %%eax\n\tlea %3, %1\n\tsyscall", "i"(SYS_getppid), "m"(here));
+    *got = result;
     return address;
 }
-__attribute__((noinline)) long *near_behind(long *result) {
-    long *address;
-    __asm__ volatile("jmp 1f\n1:\tsyscall\n\tlea %2, %1"
-                     : "=&a"(*result), "=&r"(address)
-                     : "m"(here), "0"(SYS_getppid)
-                     : "rcx", "r11", "memory");
+__attribute__((noinline)) long *near_behind(long *got) {
+    MAKE_CALL("jmp 1f\n1:\tsyscall\n\tlea %3, %1", "0"(SYS_getppid), "m"(here));
+    *got = result;
     return address;
 }
 // A branch is near, too.
 __attribute__((noinline)) long before_a_branch(long number) {
     MAKE_CALL("jmp 1f\n1:\tsyscall\n\tnop\n\tjmp 2f\n\tud2\n2:", "0"(number));
+    return result;
 }
 
 int wrong_near(long parent) {
