@@ -257,9 +257,9 @@ loop *loop_of(co_env *env, int *error) {
 
 void loop_turn(co_env *env, int64_t wake_by_ns) {
     loop *l = env->event_loop;
-    // Those made ready from here on wait for the next turn, but for a few (give_way).
-    l->turn_left = static_cast<ptrdiff_t>(env->ready_count);
-    while (l->turn_left > 0) {
+    // Those made ready from here on wait for the next turn, but for a few.
+    l->turn_left = env->ready_count + most_in_excess;
+    while (l->turn_left > most_in_excess) {
         coroutine *co = env->pop_ready();
         if (!co)
             break;
@@ -269,7 +269,7 @@ void loop_turn(co_env *env, int64_t wake_by_ns) {
         if (l->tasks_first)
             run_tasks(env, l);
     }
-    l->turn_left = no_turn;
+    l->turn_left = 0;
     if (CO_UNLIKELY(env->watch != nullptr))
         watch_turn_end(env);
     if (l->tasks_first) // what was posted outside of a turn

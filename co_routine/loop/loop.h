@@ -5,13 +5,12 @@
 // idle loop wakes for nothing.
 //
 // Fair: coroutines made ready during a turn run in the next, but for 16 that those who park may go
-// straight on to (give_way); and descriptors and timers are looked at every few turns at the latest, so
-// one that is always ready starves nobody.
+// straight on to (loop/park.cpp); and descriptors and timers are looked at every few turns at the
+// latest, so one that is always ready starves nobody.
 #pragma once
 
 #include "co_routine/base/sparse_array.h"
 #include "co_routine/core/env.h"
-#include "co_routine/core/switch.h"
 #include "co_routine/loop/timers.h"
 
 namespace corun {
@@ -51,16 +50,16 @@ struct loop_counts {
     uint64_t wakeups = 0, epoll_calls = 0, cross_wakes = 0, offloads = 0;
 };
 
-inline constexpr ptrdiff_t no_turn = -16;
+inline constexpr size_t most_in_excess = 16; // how many, in a turn, who parks may go straight on to
 
 struct loop {
     int epoll_fd = -1;
     int wake_fd = -1;             // eventfd: other threads ring it when the loop sleeps
     unsigned sleeping = 0;        // atomic: 1 while a wake-up must ring
     bool until_all_ended = false; // co_run: with nobody left there is nothing to sleep for
-    // Coroutines that this turn still runs; below zero: how many ran in excess of it, because one
-    // that parked went straight on to the next (give_way).
-    ptrdiff_t turn_left = no_turn;
+    // How many this turn may still run: those that were ready when it began, and most_in_excess that
+    // have become so meanwhile. 0 outside of a turn.
+    size_t turn_left = 0;
     unsigned turns_since_poll = 0;
     uint64_t polled_at_cycles = 0;
     timer_heap timers;
@@ -122,26 +121,6 @@ inline void begin_turn_of(co_env *env, coroutine *co) {
     co->state = co_state::running;
     if (CO_UNLIKELY(env->watch != nullptr))
         watch_switch(env, co);
-}
-
-// The running coroutine has parked: on to the next that is ready, if the loop would go there now, else
-// to whoever resumed it. Half the switches; and the next one has mostly parked in the same call, so the
-// processor guesses right where it returns to (80 ns of a hand-over from one futex to another).
-inline void give_way(co_env *env, loop *l) {
-    coroutine *self = env->running, *next = env->ready_first;
-    bool is_loops = self->caller == &env->root && l->turn_left > no_turn;
-    bool is_next = is_loops && next && next->state == co_state::ready;
-    // Who wants the stack we stand on is brought in by the loop, without a courier.
-    if (is_next && (!next->tenancy.home || next->tenancy.home != self->tenancy.home)) {
-        --l->turn_left;
-        env->pop_ready();
-        begin_turn_of(env, next);
-    } else {
-        next = self->caller;
-        mark_running(next);
-    }
-    self->caller = nullptr;
-    switch_to(env, self, next, coctx_swap_alike_regs);
 }
 
 // fd_events.cpp: registers fd with env's epoll unless it is. 0 and its entry, or -errno.

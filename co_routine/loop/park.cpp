@@ -9,6 +9,28 @@
 #include <cerrno>
 
 namespace corun {
+namespace {
+
+// The running coroutine has parked: on to the next that is ready, if the loop would go there now, else
+// to whoever resumed it. Half the switches; and the next one has mostly parked in the same call, so the
+// processor guesses right where it returns to (80 ns of a hand-over from one futex to another).
+void give_way(co_env *env, loop *l) {
+    coroutine *self = env->running, *next = env->ready_first;
+    bool is_loops = self->caller == &env->root && l->turn_left > 0;
+    bool is_next = is_loops && next && next->state == co_state::ready;
+    // Who wants the stack we stand on is brought in by the loop, without a courier.
+    if (is_next && (!next->tenancy.home || next->tenancy.home != self->tenancy.home)) {
+        --l->turn_left;
+        env->pop_ready();
+        begin_turn_of(env, next);
+        self->caller = nullptr;
+        switch_to(env, self, next, coctx_swap_alike_regs);
+    } else {
+        yield_to_caller(env);
+    }
+}
+
+} // namespace
 
 int park(const wait_kind &kind, wait_subject subject, int64_t deadline_ns) {
     co_env *env = tls_env;
