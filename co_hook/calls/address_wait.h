@@ -22,26 +22,11 @@
 //  7. In the child of a fork nobody waits but the thread's own stack, which is woken for nothing.
 #pragma once
 
+#include "co_hook/calls/wait_deadline.h"
+
 #include "co_routine/loop/park.h"
 
-#include <ctime>
-
 namespace corun::calls {
-
-// An absolute time on a clock. On CLOCK_REALTIME it moves with the clock when somebody sets it, which
-// is noticed within a second; the waiter keeps its place meanwhile.
-struct wait_deadline {
-    int64_t ns;
-    int clock;
-    constexpr wait_deadline(int64_t at_ns, int of_clock = CLOCK_MONOTONIC)
-        : ns(at_ns), clock(of_clock) {}
-    int64_t left_ns() const; // 0: it is over; no_deadline
-    // When it is to be looked at again: after a pause, or at the end if that comes sooner. On the
-    // monotonic clock.
-    int64_t within(int64_t pause_ns) const;
-    // After a wait for a part of it: is there something new to see, or time left?
-    bool goes_on(int waited) const;
-};
 
 // A door that has every waiter and every waker on one kernel thread, and none in a signal handler, says
 // so before the first of them comes: then nothing here needs a locked instruction.
