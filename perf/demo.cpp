@@ -21,7 +21,8 @@ constexpr char advice[] =
     "count;\n"
     "for programs that compute on many cores (under corun they have one), that fork a process for\n"
     "each connection (only threads become coroutines), or that wait by spinning without a system\n"
-    "call. `corun --check PROGRAM` says what it knows of a program.\n";
+    "call (each such wait lasts until the thread is preempted, after 10 to 20 ms). `corun --check\n"
+    "PROGRAM` says what it knows of a program.\n";
 
 // A sentence for whom a table is too much.
 void print_comparison(const char *with, const perf::demo_outcome &native,
