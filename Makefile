@@ -315,9 +315,10 @@ demo-linked:                                   ## 10,000 connections to a server
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(linked_programs)
 	@$(B)/perf/demo_linked
 
-benchmarks := switch_bench coroutine_bench sync_bench stack_memory echo_compare idle_bench
-perf: $(perf_bins) $(B)/example/echo_server    ## runs the benchmarks, one after the other
-	@set -e; for b in $(benchmarks); do printf '\n==== %s\n' $(B)/perf/$$b; $(B)/perf/$$b; done
+benchmarks := $(addprefix $(B)/perf/,switch_bench coroutine_bench sync_bench stack_memory echo_compare idle_bench) \
+    'taskset -c 0 $(B)/perf/pingpong' $(if $(run_by),'taskset -c 0 $(B)/corun $(B)/perf/pingpong')
+perf: $(perf_bins) $(B)/example/echo_server $(run_by)  ## runs the benchmarks, one after the other
+	@set -e; for b in $(benchmarks); do printf '\n==== %s\n' "$$b"; $$b; done
 
 shell_tests := $(shell find tests -name '*_test.sh' ! -path 'tests/lint/*')
 list-suites:                                   ## what SUITES= may name
