@@ -26,7 +26,8 @@ constexpr short of_threads[] = {
     SYS_execve, SYS_execveat, SYS_sched_getaffinity,
     SYS_sched_setaffinity, SYS_sched_getparam, SYS_sched_setparam, SYS_sched_getscheduler,
     SYS_sched_setscheduler, SYS_sched_rr_get_interval, SYS_sched_getattr, SYS_sched_setattr,
-    SYS_getpriority, SYS_setpriority, SYS_getpgid, SYS_getsid, SYS_prlimit64, SYS_futex, nr_futex_waitv, nr_futex_wake, nr_futex_wait, nr_futex_requeue, SYS_setuid, SYS_setgid, SYS_setreuid,
+    SYS_getpriority, SYS_setpriority, SYS_getpgid, SYS_getsid, SYS_prlimit64, SYS_futex, nr_futex_waitv,
+    nr_futex_wake, nr_futex_wait, nr_futex_requeue, SYS_setuid, SYS_setgid, SYS_setreuid,
     SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setfsuid, SYS_setfsgid, SYS_setgroups,
     SYS_capset, SYS_unshare, SYS_setns, SYS_landlock_restrict_self};
 constexpr short of_calls[] = {

@@ -93,7 +93,7 @@ static void transfers(void) {
     SAY(pwrite(file, bad, 8, 0));
     SAY(pwritev(file, parts, 2, 0));
     SAY(pwritev(file, good_and_bad, 2, 0));
-    if (!is("cut short")) { // what a helper writes, it has whole
+    if (!is("cut short")) { // what a helper writes, it has whole (waist/README.md, "What does not")
         SAY(pwritev2(file, &part, 1, 0, RWF_DSYNC));
         SAY(pwritev2(file, good_and_bad, 2, 0, RWF_DSYNC));
     }
