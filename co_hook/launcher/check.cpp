@@ -142,7 +142,11 @@ subject look_at(char **command) {
     subject s = {};
     s.what = find_program(command);
     s.where = look_at_machine();
-    s.waist = find_waist(&s.waist_looked);
+    // A filter may kill for the call by which it is found.
+    bool may_look = s.where.forbidden == nullptr || !begins(s.where.forbidden, "readlink:");
+    s.waist_looked = "not looked for";
+    if (may_look)
+        s.waist = find_waist(&s.waist_looked);
     if (s.what.elf.good()) {
         s.libraries = libraries_of(s.what.elf, s.what.file);
         s.libc = s.libraries.find("libc.so.6");

@@ -5,12 +5,12 @@
 
 #include <cerrno>
 #include <csignal>
-
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -44,74 +44,98 @@ long status_of(const char *key) {
 
 // What the library will do, tried. One step each; a step that the filter kills for is known by the
 // last one that was begun.
-enum step { begun, making_executable, putting_in_place, epoll, event, end_of_steps };
-constexpr const char *step_names[] = {"mmap", "mprotect(PROT_EXEC)", "mremap(MREMAP_FIXED)",
-                                      "epoll_create1", "eventfd2"};
+enum step { forking, begun, making_executable, putting_in_place, epoll, event, end_of_steps };
+constexpr const char *step_names[] = {
+    "clone", "mmap", "mprotect(PROT_EXEC)", "mremap(MREMAP_FIXED)", "epoll_create1", "eventfd2"};
 
 // Under a seccomp filter: what the library calls for itself, and in place of what the program calls. With
-// arguments that the kernel refuses, or that change nothing.
+// arguments that the kernel refuses, or that change nothing. tests/lint/own_calls compares it with the
+// sources and with corun(1).
+enum class need {
+    always,
+    if_known, // an old kernel lacks it (ENOSYS), and then there is another way
+    never     // there is always another way, or little is lost; unless it is death
+};
 constexpr long none = -1;
 struct tried_call {
     const char *name;
     long number;
     long a[6];
-    bool may_fail; // there is another way, unless it is death
+    need needed;
 };
-#define TRIED(name, ...)                                                                           \
-    { #name, SYS_##name, {__VA_ARGS__ }, false }
-#define TRIED_BUT(name, ...)                                                                       \
-    { #name, SYS_##name, {__VA_ARGS__ }, true }
-constexpr tried_call calls_of_library[] = {TRIED(accept4, none),
-                                           TRIED(clock_gettime, CLOCK_MONOTONIC),
-                                           TRIED(epoll_ctl, none),
-                                           TRIED(epoll_pwait, none),
-                                           TRIED(epoll_pwait2, none),
-                                           TRIED(fcntl, none, F_GETFL),
-                                           TRIED(getpid),
-                                           TRIED(getsockopt, none),
-                                           TRIED(gettid),
-                                           TRIED(madvise, 0, 0, MADV_DONTNEED),
-                                           TRIED(openat, AT_FDCWD),
-                                           TRIED(ppoll, none, 1),
-                                           TRIED(pread64, none),
-                                           TRIED(preadv2, none),
-                                           TRIED(prlimit64, 0, RLIMIT_NOFILE),
-                                           TRIED(pselect6, none),
-                                           TRIED(pwrite64, none),
-                                           TRIED(pwritev2, none),
-                                           TRIED(read, none),
-                                           TRIED(readv, none),
-                                           TRIED(recvfrom, none),
-                                           TRIED(recvmsg, none),
-                                           TRIED(rt_sigaction, none),
-                                           TRIED(rt_sigprocmask, none),
-                                           TRIED(rt_sigqueueinfo, none),
-                                           TRIED(rt_tgsigqueueinfo, none),
-                                           TRIED(sched_yield),
-                                           TRIED(sendmsg, none),
-                                           TRIED(sendto, none),
-                                           TRIED(sigaltstack),
-                                           TRIED(tgkill, none, none),
-                                           TRIED(timer_create, none),
-                                           TRIED(timer_settime, none),
-                                           TRIED(wait4, none, 0, none),
-                                           TRIED(waitid, none),
-                                           TRIED(write, none),
-                                           TRIED(writev, none),
-                                           TRIED_BUT(fstatfs, none),
-                                           TRIED_BUT(get_robust_list, none),
-                                           TRIED_BUT(getdents64, none),
-                                           TRIED_BUT(mincore, none),
-                                           TRIED_BUT(openat2, none),
-                                           TRIED_BUT(pidfd_open, none),
-                                           TRIED_BUT(prctl, PR_GET_SECCOMP),
-                                           TRIED_BUT(process_vm_readv, none),
-                                           TRIED_BUT(signalfd4, none, 0, 0, none),
-                                           TRIED_BUT(statx, none),
-                                           TRIED_BUT(sysinfo),
-                                           TRIED_BUT(uname)};
-#undef TRIED
-#undef TRIED_BUT
+// clang-format off
+#define NEEDED(name, ...) { #name, SYS_##name, {__VA_ARGS__}, need::always }
+#define IF_KNOWN(name, ...) { #name, SYS_##name, {__VA_ARGS__}, need::if_known }
+#define NOT_NEEDED(name, ...) { #name, SYS_##name, {__VA_ARGS__}, need::never }
+constexpr tried_call calls_of_library[] = {
+    NEEDED(accept4, none),
+    NEEDED(clock_gettime, CLOCK_MONOTONIC),
+    NEEDED(clone, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_THREAD | CLONE_SYSVSEM), // no CLONE_SIGHAND
+    NEEDED(epoll_ctl, none),
+    NEEDED(epoll_pwait, none),
+    IF_KNOWN(epoll_pwait2, none),
+    NEEDED(fcntl, none, F_GETFL),
+    NEEDED(getpgid, 0),
+    NEEDED(getpid),
+    NEEDED(getsockopt, none),
+    NEEDED(gettid),
+    NEEDED(getuid),
+    NEEDED(kill, 0, 0),
+    NEEDED(lseek, none),
+    NEEDED(madvise, 0, 0, MADV_DONTNEED),
+    NEEDED(msync, 0, 0, MS_ASYNC),
+    NEEDED(openat, AT_FDCWD),
+    NEEDED(ppoll, none, 1),
+    NEEDED(pread64, none),
+    NEEDED(preadv, none),
+    IF_KNOWN(preadv2, none),
+    NEEDED(prlimit64, 0, RLIMIT_NOFILE),
+    NEEDED(pselect6, none),
+    NEEDED(pwrite64, none),
+    NEEDED(pwritev, none),
+    IF_KNOWN(pwritev2, none),
+    NEEDED(read, none),
+    NEEDED(readlink, none),
+    NEEDED(readlinkat, none, none),
+    NEEDED(readv, none),
+    NEEDED(recvfrom, none),
+    NEEDED(recvmsg, none),
+    NEEDED(rt_sigaction, none),
+    NEEDED(rt_sigpending, none),
+    NEEDED(rt_sigprocmask, none),
+    NEEDED(rt_sigqueueinfo, none),
+    NEEDED(rt_sigtimedwait, none),
+    NEEDED(rt_tgsigqueueinfo, none),
+    NEEDED(sched_yield),
+    NEEDED(sendmsg, none),
+    NEEDED(sendto, none),
+    NEEDED(sigaltstack),
+    NEEDED(tgkill, none, none),
+    NEEDED(timer_create, none),
+    NEEDED(timer_settime, none),
+    NEEDED(wait4, none, 0, none),
+    NEEDED(waitid, none),
+    NEEDED(write, none),
+    NEEDED(writev, none),
+    NOT_NEEDED(fstat, none),
+    NOT_NEEDED(fstatfs, none),
+    NOT_NEEDED(get_robust_list, none),
+    NOT_NEEDED(getdents64, none),
+    NOT_NEEDED(memfd_create, none), // the name of another thread, read or written by libc
+    NOT_NEEDED(mincore, none),
+    NOT_NEEDED(openat2, none),
+    NOT_NEEDED(pidfd_open, none),
+    NOT_NEEDED(prctl, PR_GET_SECCOMP),
+    NOT_NEEDED(process_vm_readv, none),
+    NOT_NEEDED(process_vm_writev, none),
+    NOT_NEEDED(signalfd4, none, 0, 0, none),
+    NOT_NEEDED(statx, none),
+    NOT_NEEDED(sysinfo),
+    NOT_NEEDED(uname)};
+#undef NEEDED
+#undef IF_KNOWN
+#undef NOT_NEEDED
+// clang-format on
 constexpr int count_of_calls = sizeof calls_of_library / sizeof calls_of_library[0];
 
 struct trial {
@@ -127,8 +151,9 @@ const char *name_of_step(int step) {
 void try_calls(trial *t) {
     for (const tried_call &c : calls_of_library) {
         long r = syscall(c.number, c.a[0], c.a[1], c.a[2], c.a[3], c.a[4], c.a[5]);
-        bool denied = r < 0 && (errno == EPERM || errno == EACCES || errno == ENOSYS);
-        if (denied && !c.may_fail) {
+        bool denied = r < 0 && (errno == EPERM || errno == EACCES);
+        bool unknown = r < 0 && errno == ENOSYS;
+        if ((denied && c.needed != need::never) || (unknown && c.needed == need::always)) {
             t->error = errno;
             return;
         }
@@ -192,7 +217,7 @@ const char *try_what_is_needed(bool filtered) {
         mmap(nullptr, sizeof(trial), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     if (t == MAP_FAILED)
         fail(exit_cannot, "mmap: %s", strerror(errno));
-    *t = {filtered, begun, 0};
+    *t = {filtered, forking, 0};
     if (filtered)
         try_in_child(t);
     else

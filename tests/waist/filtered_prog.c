@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // For filtered_test.sh. `filtered_prog NUMBER ERRNO|kill COMMAND...` runs a command under a seccomp filter
-// that answers one system call so; `filtered_prog` alone is such a command: threads that do a bit of all.
+// that answers one system call so; `filtered_prog LIBRARY` is such a command: threads that do a bit of all.
+// The library's number_of_thread makes a system call of its own.
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -78,6 +81,28 @@ static void waits(void) {
     close(tube[1]);
 }
 
+// A signal for this thread alone, which the others block too: seen once on the descriptor that they share,
+// and by this thread.
+static int signals_seen_on;
+static void signals(void) {
+    struct signalfd_siginfo info;
+    struct pollfd one = {signals_seen_on, POLLIN, 0};
+    pthread_mutex_lock(&lock); // they take turns at it
+    check(pthread_kill(pthread_self(), SIGUSR1) == 0);
+    check(poll(&one, 1, 0) == 1 && read(one.fd, &info, sizeof info) == sizeof info);
+    check(info.ssi_signo == SIGUSR1 && poll(&one, 1, 0) == 0);
+    pthread_mutex_unlock(&lock);
+}
+
+static const char *library;
+static void loads(void) {
+    void *loaded = dlopen(library, RTLD_NOW),
+         *there = loaded ? dlsym(loaded, "number_of_thread") : NULL;
+    int (*number_of_thread)(void);
+    memcpy(&number_of_thread, &there, sizeof there);
+    check(there != NULL && number_of_thread() == gettid());
+}
+
 static void *client(void *name) {
     char bytes[4];
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -86,6 +111,8 @@ static void *client(void *name) {
     close(fd);
     files();
     waits();
+    signals();
+    loads();
     pthread_mutex_lock(&lock);
     ++served;
     pthread_cond_signal(&more);
@@ -109,6 +136,14 @@ static void on_alarm(int s) { alarms += s == SIGALRM; }
 int main(int argc, char **argv) {
     if (argc > 3)
         return run_under(atoi(argv[1]), argv[2], argv + 3);
+    if (argc != 2)
+        return 2;
+    library = argv[1];
+    sigset_t usr1;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &usr1, NULL);
+    signals_seen_on = signalfd(-1, &usr1, SFD_CLOEXEC);
     struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t length = sizeof here;
     int listener = socket(AF_INET, SOCK_STREAM, 0), status = 0;
@@ -119,6 +154,8 @@ int main(int argc, char **argv) {
     check(pthread_create(&t[4], NULL, server, &listener) == 0);
     for (int i = 0; i < 4 && !bad; ++i)
         check(pthread_create(&t[i], NULL, client, &here) == 0);
+    char name[16]; // nothing depends on its being told
+    pthread_getname_np(t[0], name, sizeof name);
     pthread_mutex_lock(&lock);
     while (served < 4 && !bad)
         pthread_cond_wait(&more, &lock);
