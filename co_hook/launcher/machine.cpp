@@ -96,7 +96,6 @@ constexpr tried_call calls_of_library[] = {
     IF_KNOWN(pwritev2, none),
     NEEDED(read, none),
     NEEDED(readlink, none),
-    NEEDED(readlinkat, none, none),
     NEEDED(readv, none),
     NEEDED(recvfrom, none),
     NEEDED(recvmsg, none),
