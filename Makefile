@@ -10,6 +10,7 @@ SAN     ?=
 BUILD   ?= build
 PREFIX  ?= /usr/local
 LIBDIR  ?= $(PREFIX)/lib
+GDB_DIR ?= $(PREFIX)/share/gdb/auto-load
 VERSION := 0.1.0
 
 B := $(BUILD)/$(ARCH)$(SAN:%=-%)
@@ -332,6 +333,8 @@ list-environment: # for tests/support/run_suites
 
 dest := $(DESTDIR)$(PREFIX)
 libdest := $(DESTDIR)$(LIBDIR)
+# gdb loads by itself what is named after a library, in its directory of such files.
+gdb_links := $(addprefix $(DESTDIR)$(GDB_DIR)$(LIBDIR)/,libcorun.so.1-gdb.py $(if $(run_by),corun/libcorun_waist.so-gdb.py))
 
 install: all                                   ## to $(DESTDIR)$(PREFIX)
 	install -d $(dest)/include/corun $(libdest)/pkgconfig $(addprefix $(dest)/share/man/man,$(sort $(subst .,,$(suffix $(manpages)))))
@@ -346,6 +349,10 @@ install: all                                   ## to $(DESTDIR)$(PREFIX)
 	    echo ".so man3/$$page.3" > $(dest)/share/man/man3/$$f.3; done; done
 	$(if $(run_by),install -d $(dest)/bin $(libdest)/corun && install -m 755 $(B)/corun $(dest)/bin && \
 	    install -m 755 $(B)/libcorun_waist.so $(libdest)/corun)
+	install -d $(dest)/share/corun $(dir $(gdb_links))
+	install -m 644 co_routine/debug/co_gdb.py $(dest)/share/corun
+	$(foreach l,$(gdb_links),ln -srf $(dest)/share/corun/co_gdb.py $l;)
+	@case '$(GDB_DIR)' in /usr/share/gdb/auto-load) ;; *) echo 'gdb: put "source $(PREFIX)/share/corun/co_gdb.py" into ~/.gdbinit, or install with GDB_DIR=/usr/share/gdb/auto-load';; esac
 	@$(if $(DESTDIR),:,[ "$$(id -u)" = 0 ] && ldconfig || echo 'now run ldconfig, or set LD_LIBRARY_PATH=$(libdest)')
 
 uninstall:                                     ## what install put there, nothing else
@@ -353,8 +360,9 @@ uninstall:                                     ## what install put there, nothin
 	    $(addprefix $(libdest)/,libcorun.a libcorun.so.1 libcorun.so pkgconfig/corun.pc) \
 	    $(foreach m,$(manpages),$(dest)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m)) \
 	    $$(sed -n '$(man_names)' man/co_hook.3 man/co_routine.3 | sed 's|.*|$(dest)/share/man/man3/&.3|') \
-	    $(if $(run_by),$(dest)/bin/corun $(libdest)/corun/libcorun_waist.so)
-	-rmdir $(dest)/include/corun $(libdest)/corun
+	    $(if $(run_by),$(dest)/bin/corun $(libdest)/corun/libcorun_waist.so) $(dest)/share/corun/co_gdb.py $(gdb_links)
+	-rmdir $(dest)/include/corun $(libdest)/corun $(dest)/share/corun
+	@rmdir -p --ignore-fail-on-non-empty $(sort $(dir $(gdb_links))) 2>/dev/null || :
 
 clean:                                         ## removes $(BUILD)
 	rm -rf $(BUILD)
@@ -362,4 +370,4 @@ clean:                                         ## removes $(BUILD)
 help:                                          ## this list
 	@awk -F ': .*## |:  *## ' '/^[a-z0-9-]+:.*## / { split($$1, t, ":"); printf "  make %-14s %s\n", t[1], $$2 }' \
 	    Makefile
-	@echo '  with any: ARCH=x86_64|i386  SAN=address|undefined|thread  BUILD=build  CXX=g++  V=1; test: SUITES="loop sync"; install: PREFIX=/usr/local LIBDIR= DESTDIR='
+	@echo '  with any: ARCH=x86_64|i386  SAN=address|undefined|thread  BUILD=build  CXX=g++  V=1; test: SUITES="loop sync"; install: PREFIX=/usr/local LIBDIR= GDB_DIR= DESTDIR='

@@ -73,6 +73,22 @@ for page in man/*.[13]; do
     check "$(basename "$page") is installed" test -e "$root/share/man/man${page##*.}/$(basename "$page")"
 done
 
+# gdb looks for the script under the library's true name. (DESTDIR=/: for this PREFIX itself.)
+knows_coroutines() {
+    gdb -nx -batch -iex "set auto-load scripts-directory $1" -iex "set auto-load safe-path $1" \
+        "$2" -ex 'help co' | grep '^co switch ID'
+}
+if gdb -nx -batch -ex 'python gdb.lookup_static_symbols' >/dev/null 2>&1; then
+    here=$(readlink -f "$scratch")/here
+    quiet_make install PREFIX="$here" DESTDIR=/ >/dev/null
+    check 'gdb loads co_gdb.py with libcorun.so' knows_coroutines "$here/share/gdb/auto-load" "$here/lib/libcorun.so"
+    [ ! -e "$here/lib/corun/libcorun_waist.so" ] || check "gdb loads co_gdb.py with corun's library" \
+        knows_coroutines "$here/share/gdb/auto-load" "$here/lib/corun/libcorun_waist.so"
+else
+    echo 'skip - co_gdb.py is loaded by itself: no gdb'
+fi
+check 'co_gdb.py is installed' diff co_routine/debug/co_gdb.py "$root/share/corun/co_gdb.py"
+
 check 'make uninstall' quiet_make uninstall
 check 'make uninstall leaves no file behind' test -z "$(find "$root" ! -type d)"
 exit $status
