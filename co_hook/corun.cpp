@@ -11,6 +11,7 @@
  */
 #include "co_hook/launcher/check.h"
 #include "co_hook/launcher/environment.h"
+#include "co_hook/launcher/inspect.h"
 #include "co_hook/launcher/options.h"
 #include "co_hook/launcher/text.h"
 
@@ -57,6 +58,8 @@ void warn_of_children(const char *name, const program &p) {
 int main(int, char **argv) {
     if (getauxval(AT_SECURE) != 0)
         fail(exit_cannot, "corun itself must not be setuid or have capabilities");
+    if (asks_for_inspection(argv))
+        return inspect(argv);
     options o = parse_options(argv);
     char *name = o.command[0];
     subject s = look_at(o.command);

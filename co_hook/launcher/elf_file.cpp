@@ -130,6 +130,15 @@ bool elf_file::find_symbol(const char *name, bool undefined) const {
     return false;
 }
 
+const Elf64_Sym *elf_file::exported(const char *name) const {
+    for (size_t i = 1; i < symbol_count; i++) {
+        const char *found = name_at(symbols[i].st_name);
+        if (symbols[i].st_shndx != SHN_UNDEF && found != nullptr && same(found, name))
+            return &symbols[i];
+    }
+    return nullptr;
+}
+
 bool elf_file::imports(const char *name) const { return find_symbol(name, true); }
 bool elf_file::mentions(const char *name) const { return find_symbol(name, false); }
 

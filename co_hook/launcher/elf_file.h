@@ -26,6 +26,7 @@ struct elf_file {
     // Is there such an undefined symbol, or any of that name at all?
     bool imports(const char *name) const;
     bool mentions(const char *name) const;
+    const Elf64_Sym *exported(const char *name) const; // of this name and defined, or nullptr
     bool has_section(const char *name) const;
     // The i-th version of libc that is needed ("GLIBC_2.34"), nullptr behind the last.
     const char *needed_version(size_t i) const;

@@ -20,12 +20,16 @@ constexpr unsigned long most_blocked_ms = 3600UL * 1000; // as core/debug_flags.
 constexpr char usage[] =
     "usage: corun [OPTION]... [--] COMMAND [ARGUMENT]...\n"
     "       corun --check COMMAND [ARGUMENT]...\n"
+    "       corun dump PID\n"
     "\n"
     "Runs a program whose threads block with its threads as coroutines of one kernel thread.\n"
     "\n"
     "  --stack=SIZE      stack of threads that ask for none: 16K to 1G\n"
     "  --stats[=FILE]    a table of what happened, at the end, on stderr or into FILE\n"
     "  --stats-signal=N  the same at each signal N (USR1, ...), while the program leaves it alone\n"
+    "  --dump-signal=N   what every thread waits for, and where, at each signal N (QUIT), while "
+    "the\n"
+    "                    program leaves it alone; or none\n"
     "  --debug=LIST      as CORUN_DEBUG, words with commas between them:\n"
     "           sites    lists the system call instructions, and those that stay native\n"
     "           blocked  names code that kept all others waiting for 50 ms; blocked:MS: for MS\n"
@@ -73,7 +77,7 @@ const char *file_name(const char *value) {
 
 // Not those that tell of a fault, nor CHLD and its like, which come unasked; nor TERM and INT: somebody
 // wants the program to end.
-int signal_number(const char *value) {
+int signal_number(const char *option, const char *value) {
     constexpr int some[] = {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPWR, SIGWINCH};
     const char *name = begins(value, "SIG") ? value + 3 : value;
     for (int number : some)
@@ -86,11 +90,10 @@ int signal_number(const char *value) {
             return number;
     if (same(name, "RTMIN") || same(name, "RTMAX"))
         return same(name, "RTMIN") ? first : last;
-    fail(
-        exit_cannot,
-        "--stats-signal=%s: it may be HUP, QUIT, USR1, USR2, PWR, WINCH, RTMIN, RTMIN+1 ... RTMAX, "
-        "or a number of these",
-        value);
+    fail(exit_cannot,
+         "%s=%s: it may be HUP, QUIT, USR1, USR2, PWR, WINCH, RTMIN, RTMIN+1 ... RTMAX, "
+         "or a number of these",
+         option, value);
 }
 
 // from: the option or the variable that it stands in.
@@ -153,7 +156,7 @@ bool is_in_path(const char *name) {
 // Options with a value, in both spellings: "--stack=64K" and "--stack 64K". A program in its place means
 // that the value was forgotten.
 bool take_value(options *o, const char *word, const char *behind, bool *took_behind) {
-    static const char *const names[] = {"--stack", "--debug", "--stats-signal"};
+    static const char *const names[] = {"--stack", "--debug", "--stats-signal", "--dump-signal"};
     for (const char *name : names) {
         const char *value = value_of(word, name);
         if (value == nullptr) {
@@ -169,8 +172,10 @@ bool take_value(options *o, const char *word, const char *behind, bool *took_beh
             o->stack = stack_size(value);
         else if (name == names[1])
             o->debug = debug_list(name, value);
+        else if (name == names[2])
+            o->stats_signal = signal_number(name, value);
         else
-            o->stats_signal = signal_number(value);
+            o->dump_signal = same(value, "none") ? 0 : signal_number(name, value);
         return true;
     }
     return false;
@@ -228,6 +233,8 @@ char *for_library(const options &o) {
         add(text("stats"));
     if (o.stats_signal != 0)
         add(text("stats_signal=%d", o.stats_signal));
+    if (o.dump_signal != SIGQUIT)
+        add(text("dump_signal=%d", o.dump_signal));
     if (o.inherit)
         add(text("inherit"));
     if (o.or_native)

@@ -10,6 +10,7 @@ struct options {
     bool stats = false;
     const char *stats_file = nullptr; // absolute: the program may change its directory
     int stats_signal = 0;             // 0: none
+    int dump_signal = 3;              // SIGQUIT; 0: none
     const char *debug = nullptr;
     bool inherit = false, or_native = false, check = false;
     char **command = nullptr; // COMMAND and its arguments, as execvp takes them

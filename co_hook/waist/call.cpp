@@ -4,8 +4,10 @@
 #include "co_hook/calls/dispatch.h"
 #include "co_hook/calls/futex.h"
 #include "co_hook/calls/futex_owner.h"
+#include "co_hook/waist/dump.h"
 #include "co_hook/waist/loaded.h"
 #include "co_hook/waist/numbers.h"
+#include "co_hook/waist/own_signals.h"
 #include "co_hook/waist/rights.h"
 #include "co_hook/waist/signal_fds.h"
 #include "co_hook/waist/signals.h"
@@ -182,12 +184,13 @@ word call_outside(frame *f, thread *t, long nr) {
     if (!is_clone(nr) || !is_request(nr, arg.a)) {
         word result = native(nr, arg.a);
         if (of_program && nr == SYS_rt_sigaction && result == 0)
-            stats_after_sigaction(arg.a);
+            own_signals_after_sigaction(arg.a);
         if (of_program && sets_filter(nr, arg.a) && !sys::failed(result))
             filter_is_set();
         return result;
     }
     if (of_program && makes_thread(nr, arg.a)) {
+        load_for_dumps();
         enter_runtime(t);
         word r = activate(t->home);
         if (r == 0) {
@@ -247,7 +250,7 @@ extern "C" __attribute__((visibility("hidden"))) uintptr_t waist_call(frame *f, 
     } while (CO_UNLIKELY(signals_to_see(t)) && !signals_after_call(t, f, nr, &result));
     f->rax = static_cast<uint64_t>(result);
     if (CO_UNLIKELY(nr == SYS_rt_sigaction) && result == 0)
-        stats_after_sigaction(arguments(f).a);
+        own_signals_after_sigaction(arguments(f).a);
     call_ends(t);
     return t->fs;
 }

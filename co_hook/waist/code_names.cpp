@@ -5,7 +5,9 @@
 #include "co_hook/waist/patch.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/raw_sys.h"
 
+#include <fcntl.h>
 #include <link.h>
 
 #pragma weak _dl_find_object // glibc 2.35
@@ -26,6 +28,15 @@ bool is_in_function(const image &img, uintptr_t pc, uintptr_t symbol) {
     return !unwind_range(img, pc, &function) || symbol >= function.start;
 }
 
+// The program's own object has no name in the dynamic linker's list.
+const char *path_of_program() {
+    static char path[512];
+    if (!path[0] &&
+        sys::failed(sys::call(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path - 1)))
+        return "the program";
+    return path;
+}
+
 } // namespace
 
 int info_of_code(const void *at, Dl_info *info) {
@@ -37,7 +48,7 @@ int info_of_code(const void *at, Dl_info *info) {
         return 0;
     *info = {};
     const char *name = found.dlfo_link_map ? found.dlfo_link_map->l_name : nullptr;
-    info->dli_fname = name && *name ? name : "the program";
+    info->dli_fname = name && *name ? name : path_of_program();
     info->dli_fbase = found.dlfo_map_start;
     image img;
     if (image_from_memory(&img, info->dli_fname, found.dlfo_map_start) != 0)

@@ -26,7 +26,7 @@ template <size_t n> bool begins(const char *text, const char (&with)[n]) {
     format_line(shown, static_cast<unsigned>(length + 1 < sizeof shown ? length + 1 : sizeof shown),
                 "%s", word);
     warn("CORUN_OPTIONS: '%s'; known: stack=<16384 to 1073741824>, stats, stats=<file>, "
-         "stats_signal=<1 to 64>, inherit, or_native",
+         "stats_signal=<1 to 64>, dump_signal=<0 to 64>, inherit, or_native",
          shown);
     end_refused();
 }
@@ -49,11 +49,14 @@ bool is(const char *word, size_t length, const char *name) {
 }
 
 void read_option(const char *word, size_t length, options *out) {
-    constexpr char stack[] = "stack=", file[] = "stats=", signal[] = "stats_signal=";
+    constexpr char stack[] = "stack=", file[] = "stats=", signal[] = "stats_signal=",
+                   dump[] = "dump_signal=";
     if (begins(word, stack)) {
         out->stack_bytes = number(word, length, sizeof stack - 1, smallest_stack, largest_stack);
     } else if (begins(word, signal)) {
         out->stats_signal = static_cast<int>(number(word, length, sizeof signal - 1, 1, 64));
+    } else if (begins(word, dump)) {
+        out->dump_signal = static_cast<int>(number(word, length, sizeof dump - 1, 0, 64));
     } else if (begins(word, file)) {
         size_t bytes = length - (sizeof file - 1);
         if (bytes == 0 || bytes >= sizeof out->stats_file)

@@ -15,6 +15,7 @@ struct options {
     bool stats = false;        // the table at exit
     char stats_file[256] = {}; // "": stderr
     int stats_signal = 0;      // the table, when it arrives; 0: none
+    int dump_signal = 3;       // the dump (SIGQUIT); 0: none
     bool inherit = false;
     bool or_native = false; // where the program cannot be run as coroutines: natively
     bool list_sites = false;

@@ -5,6 +5,8 @@
 #include "co_ctx/asm.h"
 #include "co_hook/waist/frame.h"
 
+#ifdef __ASSEMBLER__
+
 #define SYS_RT_SIGRETURN 15
 #define SYS_ARCH_PRCTL 158
 #define ARCH_SET_FS 0x1002
@@ -148,4 +150,6 @@
         .endr
 .Lloaded\@:
         .endm
-                             // clang-format on
+// clang-format on
+
+#endif

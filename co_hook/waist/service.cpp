@@ -9,8 +9,7 @@
 
 namespace corun::waist {
 
-bool service::start(worker *w, pfn_co_routine_t main) {
-    constexpr size_t bytes = 16 * 1024;
+bool service::start(worker *w, pfn_co_routine_t main, size_t bytes) {
     if (!stack_) {
         sys::word r = sys::mmap_anonymous(bytes, PROT_READ | PROT_WRITE, 0);
         if (sys::failed(r))

@@ -14,7 +14,8 @@ struct worker;
 
 class service {
   public:
-    bool start(worker *w, pfn_co_routine_t main); // again in the child of a fork. False: no memory
+    // Again in the child of a fork. False: no memory.
+    bool start(worker *w, pfn_co_routine_t main, size_t stack_bytes = 16 * 1024);
     void wake();
 
   private:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/signal_delivery.h"
 
+#include "co_hook/waist/dump.h"
 #include "co_hook/waist/idle_stacks.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/preempt.h"
@@ -187,6 +188,8 @@ void on_signal(int s, siginfo_t *info, void *context) {
             handler(s, info, context);
         return;
     }
+    if (CO_UNLIKELY(is_dump_request(*info)))
+        return request_dump(w);
     if (is_tick(*info)) {
         there_is_activity(w);
         if (t && fs == t->fs && is_program(pc)) {

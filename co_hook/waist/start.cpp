@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Before everything else in the process: the library is linked with -z initfirst, so that no thread
 // of a library's constructor is there yet.
+#include "co_hook/waist/dump.h"
 #include "co_hook/waist/environment.h"
 #include "co_hook/waist/helper_threads.h"
 #include "co_hook/waist/loaded.h"
@@ -94,6 +95,7 @@ const char *prepare(const options &asked) {
         return "there is another thread already: put libcorun_waist.so first in LD_PRELOAD";
     if (const char *failed = learn_vector_state())
         return failed;
+    prepare_dumps(asked.dump_signal);
     if (const char *failed = prepare_worker(&the_worker))
         return failed;
     make_helpers_without_libc();

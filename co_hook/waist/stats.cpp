@@ -3,8 +3,10 @@
 
 #include "co_hook/waist/code_names.h"
 #include "co_hook/waist/numbers.h"
+#include "co_hook/waist/own_signals.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stats_table.h"
+#include "co_hook/waist/stderr.h"
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/clock.h"
@@ -18,8 +20,6 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <ucontext.h>
-
-extern "C" __attribute__((visibility("hidden"))) void waist_restorer(); // leave.S
 
 namespace corun::waist {
 namespace {
@@ -39,19 +39,8 @@ struct {
     size_t rss_before_kb = 0;
     uint64_t stacks_measured = 0, deepest_ended = 0;
     unsigned writing = 0; // atomic
-    uint64_t arrived = 0; // atomic: signals to be answered by the loop
-    loop_source source{}; // rings for them; fd 0: there is none
 } stats;
 char path_of_file[sizeof options::stats_file];
-
-bool is_answered(int s) {
-    if (s == stats.signal)
-        return true;
-    for (int last : last_words)
-        if (s == last)
-            return stats.at_end;
-    return false;
-}
 
 // ---- The file
 
@@ -89,16 +78,6 @@ sys::word open_file() {
 
 bool is_noted(const struct stat &s) { return s.st_dev == stats.device && s.st_ino == stats.inode; }
 
-// What messages may go to: number 2 as it was, or a terminal, /dev/null or a log in its place. The number
-// of a stderr that was closed may be a socket by now, or a database.
-bool is_stderr() {
-    struct stat s {};
-    if (sys::failed(sys::call(SYS_fstat, 2, &s)))
-        return false;
-    sys::word mode = sys::fcntl(2, F_GETFL, 0) & O_ACCMODE;
-    return is_noted(s) || S_ISCHR(s.st_mode) || (S_ISREG(s.st_mode) && mode == O_WRONLY);
-}
-
 // A daemon closes every number that it does not know.
 int file_now() {
     struct stat s {};
@@ -110,13 +89,6 @@ int file_now() {
 }
 
 // ---- Writing
-
-const thread *whose_turn(worker *w) {
-    if (!w->active)
-        return &w->main;
-    const coroutine *co = w->env->running;
-    return co == &w->env->root ? nullptr : static_cast<const thread *>(co->arg);
-}
 
 void write_now(const char *occasion, uintptr_t pc) {
     unsigned nobody = 0;
@@ -147,87 +119,24 @@ void write_now(const char *occasion, uintptr_t pc) {
 
 // ---- Signals
 
-word swap_action(int s, const kernel_action *now, kernel_action *former) {
-    return sys::call(SYS_rt_sigaction, s, now, former, sys::sigset_bytes);
-}
-
 // As the kernel would have, for a signal at its default that ends the process.
 void die(int s) {
     kernel_action none{};
-    swap_action(s, &none, nullptr);
+    sys::call(SYS_rt_sigaction, s, &none, nullptr, sys::sigset_bytes);
     sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), s);
     uint64_t open = bit_of(s);
     constexpr int unblock = 1;
     sys::call(SYS_rt_sigprocmask, unblock, &open, nullptr, sys::sigset_bytes);
 }
 
-void answer(int s, uintptr_t pc) {
+void answer(worker *w, int s, uintptr_t pc) {
     char occasion[32];
     format_line(occasion, sizeof occasion, "signal %d", s);
-    if (s == stats.signal || stats.at_end)
-        if (s == stats.signal || !stats.is_child || the_worker.counts.threads_created > 0)
-            write_now(occasion, pc);
-    if (s != stats.signal)
+    bool asked_for = s == stats.signal;
+    if (asked_for || !stats.is_child || w->counts.threads_created > 0)
+        write_now(occasion, pc);
+    if (!asked_for)
         die(s);
-}
-
-void answer_all(co_env *, loop_source *source, uint32_t) {
-    uint64_t count;
-    sys::read(source->fd, &count, sizeof count);
-    uint64_t some = __atomic_exchange_n(&stats.arrived, 0, __ATOMIC_ACQ_REL);
-    for (int s = 1; s <= most_signals; ++s)
-        if (some & bit_of(s))
-            answer(s, 0);
-}
-
-// Interrupted was: code of a thread of the program, and all of the runtime is at rest; or the runtime,
-// whose loop answers.
-void on_stats_signal(int s, siginfo_t *, void *context) {
-    worker *w = &the_worker;
-    if (static_cast<int>(sys::getpid()) != w->pid) // a child of vfork, on our memory
-        return;
-    uintptr_t fs = fs_base();
-    const thread *t = whose_turn(w);
-    const greg_t *registers = static_cast<const ucontext_t *>(context)->uc_mcontext.gregs;
-    if (t && fs == t->fs) {
-        if (w->active)
-            set_fs_base(w->fs);
-        answer(s, place_of_program(static_cast<uintptr_t>(registers[REG_RIP]),
-                                   static_cast<uintptr_t>(registers[REG_RSP])));
-        set_fs_base(fs);
-        return;
-    }
-    __atomic_or_fetch(&stats.arrived, bit_of(s), __ATOMIC_ACQ_REL);
-    uint64_t one = 1;
-    if (stats.source.fd > 0)
-        sys::write(stats.source.fd, &one, sizeof one);
-}
-
-void show(int s) {
-    constexpr unsigned long restorer = 0x04000000;
-    kernel_action now{};
-    if (sys::failed(swap_action(s, nullptr, &now)) || now.handler != 0)
-        return;
-    kernel_action ours{reinterpret_cast<uintptr_t>(&on_stats_signal),
-                       SA_SIGINFO | SA_ONSTACK | SA_RESTART | restorer,
-                       reinterpret_cast<uintptr_t>(&waist_restorer), all_signals};
-    swap_action(s, &ours, nullptr);
-}
-
-void hide(int s) {
-    kernel_action now{}, none{};
-    if (!sys::failed(swap_action(s, nullptr, &now)) &&
-        now.handler == reinterpret_cast<uintptr_t>(&on_stats_signal))
-        swap_action(s, &none, nullptr);
-}
-
-template <class F> void each_signal(F f) {
-    if (stats.signal)
-        f(stats.signal);
-    if (stats.at_end)
-        for (int s : last_words)
-            if (s != stats.signal)
-                f(s);
 }
 
 // ---- Times
@@ -238,20 +147,6 @@ void note_stretch(thread *t, uint64_t now, bool in_call) {
     if (CO_LIKELY(so_far <= longest.cycles || t->counts.turn_began == 0))
         return;
     longest = {so_far, t->tid, t->call_nr, in_call, t->at_call->slot};
-}
-
-void make_source(worker *w) {
-    if (stats.source.fd > 0)
-        sys::close(stats.source.fd); // the parent's
-    stats.source = {};
-    sys::word fd = sys::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (sys::failed(fd))
-        return;
-    stats.source = {nullptr, static_cast<int>(fd), answer_all};
-    if (loop_add_source(w->env, &stats.source) != 0) {
-        sys::close(stats.source.fd);
-        stats.source = {};
-    }
 }
 
 void begin_counting() {
@@ -333,7 +228,12 @@ void prepare_stats(const options &asked) {
             ++t->home->counts.of(t->call_nr).helped;
     };
     claim_numbers_of_stats(stats.at_end);
-    show_stats_signals();
+    if (stats.at_end)
+        for (int last : last_words)
+            own_signal(last, answer);
+    if (stats.signal)
+        own_signal(stats.signal, answer);
+    show_own_signals();
 }
 
 void begin_stats(worker *w) {
@@ -341,10 +241,6 @@ void begin_stats(worker *w) {
         return;
     stats.rss_before_kb = memory_now().resident;
     w->main.counts.turn_began = cycles();
-    make_source(w);
-    uint64_t one = 1;
-    if (__atomic_load_n(&stats.arrived, __ATOMIC_ACQUIRE) != 0 && stats.source.fd > 0)
-        sys::write(stats.source.fd, &one, sizeof one);
 }
 
 void stats_after_fork_in_child(worker *w) {
@@ -360,7 +256,7 @@ void stats_after_fork_in_child(worker *w) {
     if (!timed)
         return;
     stats.is_child = true;
-    stats.stacks_measured = stats.deepest_ended = stats.arrived = 0;
+    stats.stacks_measured = stats.deepest_ended = 0;
     stats.writing = 0;
     begin_counting();
     if (w->active)
@@ -371,19 +267,5 @@ void stats_at_end() {
     if (stats.at_end && (!stats.is_child || the_worker.counts.threads_created > 0))
         write_now("the end", 0);
 }
-
-void stats_after_sigaction(const word (&a)[6]) {
-    auto s = static_cast<int>(a[0]);
-    if (!the_worker.counts.timed || !is_answered(s))
-        return;
-    auto *former = reinterpret_cast<kernel_action *>(a[2]);
-    if (former && former->handler == reinterpret_cast<uintptr_t>(&on_stats_signal))
-        *former = {};
-    show(s);
-}
-
-void hide_stats_signals() { each_signal(hide); }
-
-void show_stats_signals() { each_signal(show); }
 
 } // namespace corun::waist

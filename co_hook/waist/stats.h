@@ -8,8 +8,6 @@
 //  - At the end: exit_group, the last thread's exit, and SIGTERM, SIGINT and SIGHUP where the program
 //    left them at their default. A process that is killed otherwise, or executes another program,
 //    leaves no table. The child of a fork has counts of its own, and a table if it had threads.
-//  - A signal that is ours to answer is found at its default by the program; when it sets an action of
-//    its own, that counts.
 //  - A table is written where nothing of the runtime is under way: in the loop, or in a signal that
 //    has interrupted the program's own code.
 #pragma once
@@ -59,11 +57,5 @@ void prepare_stats(const options &asked); // ends the process if the file cannot
 void begin_stats(worker *w);              // at the first clone of a thread
 void stats_after_fork_in_child(worker *w);
 void stats_at_end(); // of the process. FS base: any
-
-// After a rt_sigaction of the program that the kernel has made.
-void stats_after_sigaction(const word (&a)[6]);
-// Around what looks at the kernel's actions, or changes them: the program's own are in force.
-void hide_stats_signals();
-void show_stats_signals();
 
 } // namespace corun::waist

@@ -4,8 +4,10 @@
 #include "co_hook/calls/address_wait.h"
 #include "co_hook/calls/futex.h"
 #include "co_hook/waist/code_names.h"
+#include "co_hook/waist/dump.h"
 #include "co_hook/waist/idle_stacks.h"
 #include "co_hook/waist/numbers.h"
+#include "co_hook/waist/own_signals.h"
 #include "co_hook/waist/preempt.h"
 #include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/signal_queue.h"
@@ -193,13 +195,14 @@ int activate(worker *w) {
     w->env->running = co;
     enlist_thread(self);
     w->pid = static_cast<int>(sys::getpid());
-    hide_stats_signals();
+    hide_own_signals();
     if (int e = begin_signals(w))
         return e;
-    show_stats_signals();
+    claim_dump_signal();
+    show_own_signals();
     if (int e = begin_preemption(w))
         return e;
-    if (!begin_trimming(w))
+    if (!begin_trimming(w) || !begin_dumper(w) || !begin_own_signals(w))
         return -ENOMEM;
     w->active = true;
     sys::call(SYS_prctl, PR_GET_TID_ADDRESS,
@@ -284,8 +287,10 @@ void after_fork_in_child(worker *w, thread *self) {
     stats_after_fork_in_child(w);
     if (w->active) {
         signals_after_fork_in_child(self);
+        own_signals_after_fork_in_child(w);
         begin_preemption(w);
         begin_trimming(w);
+        begin_dumper(w);
     }
 }
 

@@ -30,6 +30,9 @@ struct worker {
     worker_signals signals;
     service dispatcher; // signal_delivery.cpp: gives out what is recorded while everybody waits
     service trimmer;    // idle_stacks.cpp
+    service dumper;     // dump.cpp
+    service answerer;   // own_signals.cpp
+    bool dump_requested = false; // atomic
     bool trimmer_asleep = false; // atomic: until there is activity; else its pause is not cut short
 };
 extern worker the_worker __attribute__((visibility("hidden")));

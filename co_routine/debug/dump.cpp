@@ -7,6 +7,7 @@
 #include "co_routine/debug/peer.h"
 #include "co_routine/debug/stack_use.h"
 #include "co_routine/debug/unwinder.h"
+#include "co_routine/loop/loop.h"
 
 #include <cerrno>
 
@@ -22,6 +23,21 @@ struct text {
         length += format_line(at + length, size - length, format, args...);
     }
 };
+
+// Nothing below 0, which is not known.
+void add_duration(text &out, const char *before, int64_t ns) {
+    auto ms = static_cast<long long>(ns / ns_per_ms), s = ms / 1000, minutes = s / 60;
+    if (ns < 0)
+        return;
+    if (s < 10)
+        out.add("%s%lld ms", before, ms);
+    else if (minutes < 100)
+        out.add("%s%lld s", before, s);
+    else if (minutes < 6000)
+        out.add("%s%lld min", before, minutes);
+    else
+        out.add("%s%lld h", before, minutes / 60);
+}
 
 void add_wait(text &out, const coroutine *co) {
     if (co->state != co_state::parked || !co->waiting)
@@ -39,18 +55,17 @@ void add_wait(text &out, const coroutine *co) {
             out.length += kind->describe(out.at + out.length, out.size - out.length, object);
         out.add(")");
     }
+    add_duration(out, " for ", parked_for_ns(co));
     if (co->deadline_ns == no_deadline)
         return;
     int64_t left = co->deadline_ns - now_ns();
-    out.add(", %lld ms left", static_cast<long long>(left > 0 ? left / ns_per_ms : 0));
+    add_duration(out, ", ", left > 0 ? left : 0);
+    out.add(" left");
 }
 
 void add_stack(text &out, const coroutine *co) {
     size_t used = high_water_of(co);
-    if (co->has(flag_elsewhere))
-        out.add("; stack %zu bytes, %zu used", static_cast<size_t>(co->high_end() - co->low_end()),
-                used);
-    else if (!co->tenancy.home)
+    if (!co->tenancy.home)
         out.add("; private stack %zu bytes, %zu used", co->pool->stack_bytes(), used);
     else if (stack_is_in_place(co))
         out.add("; shared stack %zu bytes, in place, %zu used at most",
@@ -100,11 +115,11 @@ unsigned format_dumped_frame(char *out, unsigned size, int number, void *pc, boo
     return n;
 }
 
-unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const char *who) {
+unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const dump_words &words) {
     text line{out, size - 1};
     const char *name = co->extra && co->extra->name[0] ? co->extra->name : nullptr;
-    if (who)
-        line.add("%s ", who);
+    if (words.who)
+        line.add("%s ", words.who);
     else if (name)
         line.add("#%u '%s' ", co->id, name);
     else
@@ -113,7 +128,10 @@ unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const c
     if (co->caller && !co->caller->has(flag_root))
         line.add(" (resumed by #%u)", co->caller->id);
     add_wait(line, co);
-    add_stack(line, co);
+    if (words.stack)
+        line.add("%s", words.stack);
+    else
+        add_stack(line, co);
     out[line.length++] = '\n';
     out[line.length] = '\0';
     return line.length;

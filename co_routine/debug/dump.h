@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What co_dump, and corun's dump, say of a coroutine:
 //
-//     #3 'worker' parked in recv (fd 7, 10.0.0.1:5000), 480 ms left; private stack 131072 bytes, 3120 used
-//     #4 parked in mutex (0x55d0c1a0, held by #3); shared stack 65536 bytes, 208 saved, 512 used at most
+//     #3 'worker' parked in recv (fd 7, 10.0.0.1:5000) for 20 ms, 480 ms left; private stack 131072 bytes, 3120 used
+//     #4 parked in mutex (0x55d0c1a0, held by #3) for 12 s; shared stack 65536 bytes, 208 saved, 512 used at most
 //         #0 0x5581d0c0de0e co_sleep_ms+0x5e (./prog+0x11e0e)      with CO_DUMP_STACKS
 //
 // Rules
@@ -18,9 +18,13 @@ namespace corun {
 inline constexpr unsigned dump_line_bytes = 512;
 inline constexpr int most_dumped_frames = 64;
 
-// The whole line of co, with its newline; returns the length. who stands in front of the state: nullptr:
-// "#3 'worker'".
-unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const char *who = nullptr);
+// What a line begins and ends with where its writer knows better; nullptr: as above.
+struct dump_words {
+    const char *who = nullptr, *stack = nullptr;
+};
+// The whole line of co, with its newline; returns the length.
+unsigned format_coroutine(char *out, unsigned size, const coroutine *co,
+                          const dump_words &words = {});
 // A frame's line, with its newline.
 unsigned format_dumped_frame(char *out, unsigned size, int number, void *pc, bool exact_pc);
 

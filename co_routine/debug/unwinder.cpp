@@ -124,7 +124,7 @@ bool libunwind_was_sought() { return __atomic_load_n(&sought, __ATOMIC_ACQUIRE) 
 
 bool libunwind_loaded() { return __atomic_load_n(&sought, __ATOMIC_ACQUIRE) == loaded; }
 
-bool load_libunwind() {
+bool load_libunwind(bool say_if_missing) {
     int seen = __atomic_load_n(&sought, __ATOMIC_ACQUIRE);
     if (seen != not_yet)
         return seen == loaded;
@@ -132,7 +132,7 @@ bool load_libunwind() {
     bool there = libunwind::find(&functions) && prepare_suspended_walks();
     find_libgcc();
     int before = __atomic_exchange_n(&sought, there ? loaded : missing, __ATOMIC_ACQ_REL);
-    if (!there && before == not_yet)
+    if (!there && before == not_yet && say_if_missing)
         warn("backtraces need libunwind.so.8, 1.6 or later (Debian: apt install libunwind8), and "
              "glibc 2.35; without them they follow frame pointers, which code built without them "
              "does not keep");

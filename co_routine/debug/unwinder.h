@@ -22,9 +22,9 @@
 
 namespace corun {
 
-// True when libunwind is there now. Tries once; says once what to install when it is missing. Not
-// from a signal handler, and not on a stack without room: dlopen allocates and is deep.
-bool load_libunwind();
+// True when libunwind is there now. Tries once; says what to install when it is missing, unless told
+// otherwise. Not from a signal handler, and not on a stack without room: dlopen allocates and is deep.
+bool load_libunwind(bool say_if_missing = true);
 // Whether a first load_libunwind has ended, well or not.
 bool libunwind_was_sought();
 bool libunwind_loaded();

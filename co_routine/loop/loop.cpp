@@ -251,8 +251,22 @@ loop *loop_of(co_env *env, int *error) {
     pthread_once(&installed, [] {
         installed_env_hooks = {destroy_loop, reset_after_fork, drop_timer};
     });
+    l->began_cycles = l->polled_at_cycles = cycles();
+    l->began_ns = now_ns();
     __atomic_store_n(&env->event_loop, l, __ATOMIC_RELEASE);
     return l;
+}
+
+int64_t parked_for_ns(const coroutine *co) {
+    const loop *l = co->env->event_loop;
+    if (co->state != co_state::parked || co->has(flag_queued) || !l)
+        return -1;
+    uint64_t now = cycles(), since = co->parked_at_cycles;
+    if (now <= l->began_cycles || now <= since)
+        return 0;
+    auto ns = static_cast<double>(now_ns() - l->began_ns);
+    return static_cast<int64_t>(ns / static_cast<double>(now - l->began_cycles) *
+                                static_cast<double>(now - since));
 }
 
 void loop_turn(co_env *env, int64_t wake_by_ns) {

@@ -62,6 +62,8 @@ struct loop {
     size_t turn_left = 0;
     unsigned turns_since_poll = 0;
     uint64_t polled_at_cycles = 0;
+    uint64_t began_cycles = 0; // and the same moment on the clock, to tell how long a cycle is
+    int64_t began_ns = 0;
     timer_heap timers;
     loop_task *tasks_first = nullptr, *tasks_last = nullptr;
     sparse_array<fd_entry> descriptors;
@@ -94,6 +96,9 @@ void loop_turn(co_env *env, int64_t wake_by_ns);
 // switched to by the loop; all that were ready have run.
 void watch_switch(co_env *env, const coroutine *co);
 void watch_turn_end(co_env *env);
+
+// For how long about it has been parked; -1: it is not, or nobody knows.
+int64_t parked_for_ns(const coroutine *co);
 
 // For who counts by call (co_hook/waist): co gives one to a helper or to io_uring.
 extern void (*on_offload)(coroutine *co) __attribute__((visibility("hidden")));

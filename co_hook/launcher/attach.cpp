@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/launcher/attach.h"
+
+#include "co_hook/launcher/elf_file.h"
+#include "co_hook/launcher/text.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sys/uio.h>
+
+namespace corun::launcher {
+
+namespace {
+
+constexpr char library[] = "libcorun_waist.so";
+
+int number(const char *digits) {
+    size_t length = strlen(digits);
+    if (length == 0 || length > 9 || strspn(digits, "0123456789") != length || atoi(digits) == 0)
+        fail(exit_cannot, "'%s' is no number of a process", digits);
+    return atoi(digits);
+}
+
+// Where its library was mapped first, and the file as that process sees it.
+bool find_library(int pid, uintptr_t *start, char **file) {
+    FILE *maps = fopen(text("/proc/%d/maps", pid), "re");
+    if (maps == nullptr)
+        fail(exit_cannot, "process %d: %s", pid,
+             errno == ENOENT ? "there is none" : strerror(errno));
+    char line[4096];
+    while (fgets(line, sizeof line, maps) != nullptr) {
+        line[strcspn(line, "\n")] = '\0';
+        char *path = strchr(line, '/');
+        unsigned long low = strtoul(line, nullptr, 16);
+        if (path == nullptr || !same(base_name(path), library))
+            continue;
+        *start = low;
+        *file = text("/proc/%d/root%s", pid, path);
+        fclose(maps);
+        return true;
+    }
+    fclose(maps);
+    return false;
+}
+
+} // namespace
+
+bool read_memory(const attached &p, const void *from, void *to, size_t bytes) {
+    iovec ours{to, bytes}, theirs{const_cast<void *>(from), bytes};
+    return process_vm_readv(p.pid, &ours, 1, &theirs, 1, 0) == static_cast<ssize_t>(bytes);
+}
+
+attached attach(const char *pid) {
+    attached p;
+    p.pid = number(pid);
+    uintptr_t start = 0;
+    char *file = nullptr;
+    elf_file elf;
+    if (!find_library(p.pid, &start, &file))
+        fail(exit_cannot, "process %d does not run under corun", p.pid);
+    if (!open_elf(file, &elf))
+        fail(exit_cannot, "process %d: %s is not the file any more that it was started with", p.pid,
+             file);
+    const Elf64_Sym *symbol = elf.exported(waist::published_name);
+    if (symbol == nullptr)
+        fail(exit_cannot, "process %d was started by another version of corun: use that one",
+             p.pid);
+    p.published_at = reinterpret_cast<const void *>(start + symbol->st_value);
+    if (!read_memory(p, p.published_at, &p.shown, sizeof p.shown))
+        fail(exit_cannot, "process %d: its memory cannot be read: %s", p.pid, strerror(errno));
+    if (memcmp(p.shown.magic, waist::published_magic, sizeof p.shown.magic) != 0 ||
+        p.shown.bytes != sizeof p.shown || p.shown.layout != waist::layout_of_this_build())
+        fail(exit_cannot, "process %d was started by another version of corun: use that one",
+             p.pid);
+    return p;
+}
+
+bool is_active(const attached &p) {
+    bool active = false;
+    return read_memory(p, &p.shown.the_worker->active, &active, sizeof active) && active;
+}
+
+} // namespace corun::launcher

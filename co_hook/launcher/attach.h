@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process that runs under corun, looked at from outside by /proc and process_vm_readv: it is not stopped,
+// and more is not needed than ptrace's usual rules ask for (the same user, or root).
+#ifndef CORUN_HOOK_LAUNCHER_ATTACH_H
+#define CORUN_HOOK_LAUNCHER_ATTACH_H
+
+#include "co_hook/waist/published.h"
+
+namespace corun::launcher {
+
+struct attached {
+    int pid = 0;
+    const void *published_at = nullptr; // there
+    waist::published shown = {};
+};
+
+// By the digits of its number. What is wrong ends the launcher with a line and 125.
+attached attach(const char *pid);
+
+// False: it is not there any more, or never was.
+bool read_memory(const attached &p, const void *from, void *to, size_t bytes);
+
+// Does it have a second thread, or had it one? Before that there is nothing to ask.
+bool is_active(const attached &p);
+
+} // namespace corun::launcher
+
+#endif

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/waist/dump.h"
+
+#include "co_hook/calls/calls.h"
+#include "co_hook/waist/own_signals.h"
+#include "co_hook/waist/patch.h"
+#include "co_hook/waist/published.h"
+#include "co_hook/waist/stats_memory.h"
+#include "co_hook/waist/stderr.h"
+
+#include "co_ctx/x86_64/layout.h"
+#include "co_routine/base/check.h"
+#include "co_routine/base/user_memory.h"
+#include "co_routine/debug/backtrace.h"
+#include "co_routine/debug/dump.h"
+#include "co_routine/debug/unwinder.h"
+#include "co_routine/loop/park.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#pragma GCC visibility push(hidden)
+extern "C" {
+extern char __ehdr_start[], etext[];
+}
+#pragma GCC visibility pop
+
+namespace corun::waist {
+namespace {
+
+constexpr wait_kind request_kind{"a request for a dump", false, nullptr};
+constexpr wait_kind turn_kind{"its turn", false, nullptr};
+
+// Room for one thread at least; written out when half of it is full.
+constexpr size_t text_bytes = 128 * 1024;
+constexpr int64_t stretch_ns = 2 * ns_per_ms;
+static_assert(text_bytes / 2 > (most_dumped_frames + 1) * dump_line_bytes);
+
+struct {
+    int signal = 0;
+    char *text = nullptr;
+    size_t length = 0;
+    uint64_t number = 0; // of dumps: a thread notes in which it was last
+} dump;
+
+void add_line(const char *line, unsigned bytes) {
+    memcpy(dump.text + dump.length, line, bytes);
+    dump.length += bytes;
+}
+
+template <class... Args> void add(const char *format, Args... args) {
+    char line[dump_line_bytes];
+    add_line(line, format_line(line, sizeof line, format, args...));
+}
+
+// The others run while stderr takes nothing. What cannot be written is dropped.
+void write_out() {
+    for (size_t done = 0; done < dump.length && is_stderr();) {
+        word n = calls::write(2, dump.text + done, dump.length - done);
+        if (n <= 0 && n != -EINTR && n != -EAGAIN)
+            break;
+        if (n == -EAGAIN) { // somebody has made it non-blocking
+            pollfd room{2, POLLOUT, 0};
+            calls::poll(&room, 1, -1, nullptr);
+        }
+        done += n > 0 ? static_cast<size_t>(n) : 0;
+    }
+    dump.length = 0;
+}
+
+void let_others_run() {
+    while (park(turn_kind, {}, now_ns()) != -ETIMEDOUT) {
+    }
+}
+
+// ---- libunwind
+
+// It opens a pipe for itself when it is first used, which only walks that we do not make would write to; its
+// numbers are the program's. There is one thread: what two new descriptors get now, it gets next.
+class pipe_of_libunwind {
+  public:
+    pipe_of_libunwind() {
+        for (word &fd : ends_)
+            fd = sys::call(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
+        for (word fd : ends_)
+            sys::close(static_cast<int>(fd));
+    }
+    void close_if_opened() const {
+        struct stat a {
+        }, b{};
+        if (sys::call(SYS_fstat, ends_[0], &a) == 0 && sys::call(SYS_fstat, ends_[1], &b) == 0 &&
+            S_ISFIFO(a.st_mode) && a.st_ino == b.st_ino && a.st_dev == b.st_dev)
+            for (word fd : ends_)
+                sys::close(static_cast<int>(fd));
+    }
+
+  private:
+    word ends_[2] = {};
+};
+
+// ---- Frames
+
+bool is_runtime(uintptr_t pc) {
+    return pc >= reinterpret_cast<uintptr_t>(__ehdr_start) &&
+           pc < reinterpret_cast<uintptr_t>(etext) && !is_slot(pc);
+}
+
+// The registers of the program at its system call, as a switch would have saved them.
+void registers_at_call(const frame *f, void *(&regs)[COCTX_LIVE_REGS]) {
+    auto set = [&regs](size_t offset, uint64_t value) {
+        regs[offset / sizeof(void *)] = reinterpret_cast<void *>(value);
+    };
+    set(COCTX_OFFSET_RBX, f->rbx);
+    set(COCTX_OFFSET_RBP, f->rbp);
+    set(COCTX_OFFSET_R12, f->r12);
+    set(COCTX_OFFSET_R13, f->r13);
+    set(COCTX_OFFSET_R14, f->r14);
+    set(COCTX_OFFSET_R15, f->r15);
+    set(COCTX_OFFSET_RSP, f->sp());
+    set(COCTX_OFFSET_RIP, is_slot(f->slot) ? site_of_slot(f->slot) : f->slot);
+}
+
+int frames_of_thread(const thread *t, void **pcs, int max) {
+    if (t->call_nr >= 0 && t->at_call) {
+        alignas(64) void *regs[COCTX_LIVE_REGS] = {};
+        registers_at_call(t->at_call, regs);
+        return walk_suspended(regs, {}, pcs, max);
+    }
+    int n = walk_suspended(t->co->regs, {}, pcs, max), own = 0;
+    while (own < n && is_runtime(reinterpret_cast<uintptr_t>(pcs[own])))
+        ++own;
+    for (int i = own; i < n; ++i)
+        pcs[i - own] = pcs[i];
+    return n - own;
+}
+
+// ---- The text
+
+// Where the owner of a glibc mutex stands behind its lock, if that is what it waits for.
+void add_owner(const thread *t, char *line, unsigned *length) {
+    constexpr uintptr_t from_lock_to_owner = 8;
+    constexpr uint64_t locked_and_waited_for = 2;
+    const frame *f = t->at_call;
+    int owner = 0;
+    bool may_be_mutex =
+        t->call_nr == SYS_futex && f->rdx == locked_and_waited_for &&
+        user_read(reinterpret_cast<const void *>(f->rdi + from_lock_to_owner), &owner);
+    if (may_be_mutex && thread_of_tid(owner) && owner != t->tid)
+        *length += format_line(line + *length - 1, dump_line_bytes - *length,
+                               "; a mutex that thread %d holds, it seems\n", owner) -
+                   1;
+}
+
+void add_thread(const thread *t) {
+    char who[96], stack[64] = "", line[dump_line_bytes];
+    const co_extra *extra = t->co->extra;
+    bool has_name = extra && extra->name[0];
+    unsigned n = format_line(who, sizeof who, "thread %d", t->tid);
+    if (has_name)
+        format_line(who + n, sizeof who - n, " '%s'", extra->name);
+    if (t->stack_low != 0)
+        format_line(stack, sizeof stack, "; stack %zu bytes, %zu used",
+                    t->stack_high - t->stack_low, stack_used(t->stack_low, t->stack_high));
+    n = format_coroutine(line, sizeof line, t->co, {who, stack});
+    add_owner(t, line, &n);
+    add_line(line, n);
+    void *pcs[most_dumped_frames];
+    int frames = frames_of_thread(t, pcs, most_dumped_frames);
+    for (int i = 0; i < frames; ++i)
+        add_line(line, format_dumped_frame(line, sizeof line, i, pcs[i], false));
+}
+
+void add_head(worker *w) {
+    unsigned ready = 0, parked = 0;
+    for (list_node *n = w->threads.ring.next; n != &w->threads.ring; n = n->next) {
+        co_state s = CO_CONTAINER(n, thread, link)->co->state;
+        ready += s == co_state::ready;
+        parked += s == co_state::parked;
+    }
+    char name[16] = "";
+    sys::call(SYS_prctl, PR_GET_NAME, name);
+    add("corun: process %ld (%s), dump of %u threads: %u ready, %u parked\n", sys::getpid(), name,
+        w->live, ready, parked);
+    if (!libunwind_loaded())
+        add("corun: frames need libunwind.so.8 (Debian: apt install libunwind8); without it they "
+            "follow frame pointers\n");
+}
+
+// Some threads that are not in the dump yet. True: there may be more, and the others had a turn.
+bool write_some(worker *w) {
+    int64_t began = now_ns();
+    for (list_node *n = w->threads.ring.next; n != &w->threads.ring; n = n->next) {
+        thread *t = CO_CONTAINER(n, thread, link);
+        if (t->dumped_in == dump.number)
+            continue;
+        t->dumped_in = dump.number;
+        add_thread(t);
+        bool full = dump.length > text_bytes / 2;
+        if (!full && now_ns() - began <= stretch_ns)
+            continue;
+        full ? write_out() : let_others_run();
+        return true; // from the beginning: n may have ended
+    }
+    return false;
+}
+
+void write_dump(worker *w) {
+    ++dump.number;
+    forget_code();
+    add_head(w);
+    while (write_some(w)) {
+    }
+    add("corun: end of the dump\n");
+    write_out();
+}
+
+void *dump_forever(void *) {
+    worker *w = &the_worker;
+    for (;;) {
+        while (__atomic_exchange_n(&w->dump_requested, false, __ATOMIC_ACQ_REL))
+            write_dump(w);
+        park(request_kind, {}, no_deadline);
+    }
+}
+
+} // namespace
+
+void prepare_dumps(int signal) {
+    dump.signal = signal;
+    note_stderr();
+}
+
+void load_for_dumps() {
+    if (libunwind_was_sought())
+        return;
+    int saved = errno;
+    pipe_of_libunwind opened;
+    load_libunwind(false);
+    opened.close_if_opened();
+    errno = saved;
+}
+
+void claim_dump_signal() {
+    if (dump.signal && !is_own_signal(dump.signal))
+        own_signal(dump.signal, [](worker *w, int, uintptr_t) { request_dump(w); });
+}
+
+bool is_dump_request(const siginfo_t &info) {
+    return info.si_signo == set_ids_signal && info.si_code == SI_QUEUE &&
+           info.si_value.sival_ptr == &corun_published;
+}
+
+bool begin_dumper(worker *w) {
+    constexpr size_t stack_bytes = 64 * 1024;
+    if (!dump.text) {
+        sys::word r = sys::mmap_anonymous(text_bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+        if (sys::failed(r))
+            return false;
+        dump.text = reinterpret_cast<char *>(r);
+    }
+    dump.length = 0;
+    return w->dumper.start(w, dump_forever, stack_bytes);
+}
+
+void request_dump(worker *w) {
+    __atomic_store_n(&w->dump_requested, true, __ATOMIC_RELEASE);
+    w->dumper.wake();
+}
+
+} // namespace corun::waist

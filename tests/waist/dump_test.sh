@@ -1,0 +1,124 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The dump of all threads: by SIGQUIT, by --dump-signal, by corun dump PID.
+. "${SRC_DIR:-.}/tests/hooks/lib.sh"
+[ -x "$B/corun" ] && [ -e "$B/libcorun_waist.so" ] || { echo 'corun is not built'; exit 77; }
+unset CORUN_DEBUG CORUN_OPTIONS LD_PRELOAD
+prog=$B/tests/waist/dump_prog
+[ -x "$prog" ] || { echo "$prog is not built"; exit 1; }
+cd "$scratch" || exit 1
+mkfifo input
+
+# What a shell starts in the background ignores SIGQUIT.
+corun() { exec env --default-signal=QUIT "$B/corun" "$@"; }
+# begin WORDS...: corun WORDS... in the background until finish; its pid in $pid.
+begin() {
+    : >out
+    : >err
+    corun "$@" <input >out 2>err &
+    job=$!
+    exec 9>input
+    until_text out '^ready ' && pid=$(sed -n 's/^ready //p' out | head -1)
+}
+finish() { exec 9>&-; wait $job; code=$?; }
+# Until the file has a line like this; 20 s at most.
+until_text() {
+    for ((i = 0; i < 2000; ++i)); do
+        grep -qE -- "$2" "$1" 2>/dev/null && return
+        kill -0 $job 2>/dev/null || return 1
+        sleep 0.01
+    done
+    return 1
+}
+dumps() { grep -c '^corun: end of the dump$' err; }
+# Until there are so many.
+until_dumps() { for ((i = 0; i < 2000 && $(dumps) < $1; ++i)); do sleep 0.01; done; [ "$(dumps)" = "$1" ]; }
+has() { grep -qE -- "$1" err; }
+installed() { ldconfig -p | grep -q 'libunwind-x86_64.so.8'; }
+
+begin "$prog" 12
+kill -QUIT "$pid"
+verdict 'a dump at SIGQUIT, whole' 'until_dumps 1 && has "^corun: process $pid \(dump_prog\), dump of 13 threads: [0-9]+ ready, [0-9]+ parked$" && [ "$(grep -c ^thread err)" = 13 ]'
+verdict 'what each waits in, and on' '[ "$(grep -cE "^thread [0-9]+ parked in read \(fd [0-9]+\) for [0-9]+ ms; stack [1-9][0-9]{5,} bytes, [1-9][0-9]* used$" err)" = 2 ] &&
+    [ "$(grep -cE "^thread [0-9]+ parked in recv \(fd [0-9]+, a local socket\) for [0-9]+ ms; stack" err)" = 2 ] &&
+    [ "$(grep -cE "^thread [0-9]+ parked in sleep for [0-9]+ ms, 99[0-9] s left; stack" err)" = 2 ]'
+verdict 'the owner of the mutex' '[ "$(grep -cE "^thread [0-9]+ parked in futex \(0x[0-9a-f]+\) for [0-9]+ ms; stack .*; a mutex that thread $pid holds, it seems$" err)" = 2 ]'
+# The functions of a thread, innermost first; those of libc are left out.
+chains() { awk '/^thread/{if(c)print c; c=""} /^    #/{if($3 ~ /^(in_|nested|thread_main|start_thread)/){sub(/\+.*/,"",$3); c=c" "$3}} END{print c}' err | sort | uniq -c; }
+want='in_cond in_mutex in_read in_recv in_semaphore in_sleep'
+exactly() {
+    for way in $want; do
+        for deep in 1 2; do
+            nest=$(printf ' nested%.0s' $(seq $deep))
+            chains | grep -qE "^ +1 +$way$nest thread_main start_thread\$" || { chains; return 1; }
+        done
+    done
+}
+if installed; then
+    verdict 'the frames of each, exactly' exactly
+    verdict 'each ends where it began' '[ "$(grep -cE "^    #[0-9]+ .* (__)?clone3?\+" err)" -ge 12 ] || [ "$(grep -B1 -E "^thread|^corun: end" err | grep -cE "clone|start_thread")" = 12 ]'
+else
+    echo "skip - $(basename "$0") frames: libunwind8 is not installed"
+fi
+"$B/corun" dump "$pid" >said 2>&1
+verdict 'corun dump: another one' 'until_dumps 2 && grep -qx "process $pid writes the dump to its stderr ($scratch/err)" said'
+for ((n = 0; n < 20; ++n)); do kill -QUIT "$pid"; done
+until_dumps 3 >/dev/null
+finish
+verdict 'the program has gone on, and ends' '[ $code = 0 ] && grep -qx "joined 12" out'
+
+begin "$prog" 6 handler
+kill -QUIT "$pid"
+verdict 'a handler of the program comes first' 'until_text out "^own handler" && [ "$(dumps)" = 0 ]'
+"$B/corun" dump "$pid" >said 2>&1
+verdict '... and corun dump works all the same' 'until_dumps 1'
+finish
+
+begin --dump-signal=USR2 "$prog" 6
+kill -USR2 "$pid"
+verdict '--dump-signal' 'until_dumps 1'
+kill -QUIT "$pid"
+finish
+verdict '... SIGQUIT is as ever' '[ $code = 131 ]'
+begin --dump-signal=none "$prog" 6
+"$B/corun" dump "$pid" >said 2>&1
+verdict '--dump-signal=none: corun dump alone' 'until_dumps 1'
+kill -QUIT "$pid"
+finish
+verdict '... SIGQUIT is as ever' '[ $code = 131 ]'
+
+begin "$prog" 0
+"$B/corun" dump "$pid" >said 2>&1
+code=$?
+verdict 'no second thread: an error' '[ $code = 125 ] && grep -qx "corun: process $pid has never had a second thread: there is nothing to dump" said'
+kill -QUIT "$pid"
+finish
+verdict '... and SIGQUIT is as ever' '[ $code = 131 ]'
+
+begin "$prog" 2000
+kill -QUIT "$pid"
+verdict '2,000 threads: all of them' 'until_dumps 1 && [ "$(grep -c ^thread err)" = 2001 ] && [ "$(grep ^thread err | sort -u -k2,2 | wc -l)" = 2001 ]'
+finish
+verdict '... and they end' '[ $code = 0 ] && grep -qx "joined 2000" out'
+
+# Nobody reads its stderr: the others go on.
+mkfifo full
+corun "$prog" 300 <input >out 2>full &
+job=$!
+exec 9>input 8<full
+until_text out '^ready ' && pid=$(sed -n 's/^ready //p' out | head -1)
+kill -QUIT "$pid"
+finish
+verdict 'a stderr that takes nothing holds nobody up' '[ $code = 0 ] && grep -qx "joined 300" out'
+exec 8<&-
+
+refused() { "$B/corun" "${@:2}" >said 2>&1; [ $? = 125 ] && grep -qE -- "$1" said; }
+sleep 60 &
+other=$!
+verdict 'no process of that number' 'refused "^corun: process 4194303: there is none$" dump 4194303'
+verdict 'one that is not under corun' 'refused "^corun: process $other does not run under corun$" dump $other'
+verdict 'no number at all' 'refused "^corun: dump: the number of a process is missing" dump'
+verdict 'a word behind it' 'refused "one PID, and nothing behind it" dump $other x'
+kill $other
+verdict '--dump-signal=SEGV is refused' 'refused "^corun: --dump-signal=SEGV: it may be" --dump-signal=SEGV true'
+exit $status
