@@ -120,11 +120,14 @@ constexpr tried_call calls_of_library[] = {
     NOT_NEEDED(fstatfs, none),
     NOT_NEEDED(get_robust_list, none),
     NOT_NEEDED(getdents64, none),
+    NOT_NEEDED(getpeername, none), // a dump's
+    NOT_NEEDED(getsockname, none),
     NOT_NEEDED(memfd_create, none), // the name of another thread, read or written by libc
     NOT_NEEDED(mincore, none),
     NOT_NEEDED(openat2, none),
     NOT_NEEDED(pidfd_open, none),
     NOT_NEEDED(prctl, PR_GET_SECCOMP),
+    NOT_NEEDED(pipe2, 0), // libunwind's, as it is loaded
     NOT_NEEDED(process_vm_readv, none),
     NOT_NEEDED(process_vm_writev, none),
     NOT_NEEDED(signalfd4, none, 0, 0, none),

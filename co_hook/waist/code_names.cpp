@@ -7,7 +7,6 @@
 #include "co_routine/base/check.h"
 #include "co_routine/base/raw_sys.h"
 
-#include <fcntl.h>
 #include <link.h>
 
 #pragma weak _dl_find_object // glibc 2.35
@@ -31,8 +30,7 @@ bool is_in_function(const image &img, uintptr_t pc, uintptr_t symbol) {
 // The program's own object has no name in the dynamic linker's list.
 const char *path_of_program() {
     static char path[512];
-    if (!path[0] &&
-        sys::failed(sys::call(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path - 1)))
+    if (!path[0] && sys::failed(sys::call(SYS_readlink, "/proc/self/exe", path, sizeof path - 1)))
         return "the program";
     return path;
 }

@@ -8,7 +8,6 @@
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stderr.h"
 
-#include "co_ctx/x86_64/layout.h"
 #include "co_routine/base/check.h"
 #include "co_routine/base/user_memory.h"
 #include "co_routine/debug/backtrace.h"
@@ -110,26 +109,12 @@ bool is_runtime(uintptr_t pc) {
            pc < reinterpret_cast<uintptr_t>(etext) && !is_slot(pc);
 }
 
-// The registers of the program at its system call, as a switch would have saved them.
-void registers_at_call(const frame *f, void *(&regs)[COCTX_LIVE_REGS]) {
-    auto set = [&regs](size_t offset, uint64_t value) {
-        regs[offset / sizeof(void *)] = reinterpret_cast<void *>(value);
-    };
-    set(COCTX_OFFSET_RBX, f->rbx);
-    set(COCTX_OFFSET_RBP, f->rbp);
-    set(COCTX_OFFSET_R12, f->r12);
-    set(COCTX_OFFSET_R13, f->r13);
-    set(COCTX_OFFSET_R14, f->r14);
-    set(COCTX_OFFSET_R15, f->r15);
-    set(COCTX_OFFSET_RSP, f->sp());
-    set(COCTX_OFFSET_RIP, is_slot(f->slot) ? site_of_slot(f->slot) : f->slot);
-}
-
 int frames_of_thread(const thread *t, void **pcs, int max) {
     if (t->call_nr >= 0 && t->at_call) {
-        alignas(64) void *regs[COCTX_LIVE_REGS] = {};
-        registers_at_call(t->at_call, regs);
-        return walk_suspended(regs, {}, pcs, max);
+        const frame *f = t->at_call;
+        uintptr_t pc = is_slot(f->slot) ? site_of_slot(f->slot) : f->slot;
+        return walk_registers({f->rbx, f->rbp, f->r12, f->r13, f->r14, f->r15, f->sp(), pc}, pcs,
+                              max);
     }
     int n = walk_suspended(t->co->regs, {}, pcs, max), own = 0;
     while (own < n && is_runtime(reinterpret_cast<uintptr_t>(pcs[own])))

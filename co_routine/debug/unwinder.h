@@ -50,6 +50,13 @@ int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, in
 // The same from what a suspended context saved, wherever the bytes of its stack are. Bad registers and
 // bad frames end the walk: nothing is read but the stack's bytes, and what is mapped.
 int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int max);
+#if defined(__x86_64__)
+// The same for one that did not stop in a switch, with these registers.
+struct kept_registers {
+    uint64_t rbx, rbp, r12, r13, r14, r15, rsp, rip;
+};
+int walk_registers(const kept_registers &registers, void **pcs, int max);
+#endif
 // Objects may have gone: what was learned of their code is forgotten. Before a row of walks.
 void forget_code();
 
