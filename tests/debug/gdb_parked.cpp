@@ -47,7 +47,7 @@ void expect(bool so) {
 } // namespace
 
 // What a debugger is to see, by these names.
-#define SEEN extern "C" __attribute__((noinline, noclone))
+#define SEEN extern "C" __attribute__((noinline))
 
 SEEN void in_yield(int) { co_yield_to_resumer(co_self()); }
 SEEN void in_sleep(int) { expect(co_sleep_ms(1000000000) == ECANCELED); }

@@ -131,6 +131,7 @@ start() { # program, arguments: in the background, until it says "ready"
         sleep 0.05
     done
     verdict 1 "$1 begins" errors
+    exit 1
 }
 wait_for_end() {
     exec 7>&-
@@ -140,7 +141,9 @@ wait_for_end() {
 
 build() { # source, program, how it is linked
     ${CXX:-g++} ${ARCHFLAGS:-} -std=c++20 -O0 -g -I"$tree" -I"$tree/co_routine" "$tree/tests/debug/$1.cpp" \
-        -o "$2" "${@:3}" -pthread -ldl >log 2>&1 || verdict 1 "$2 is built" log
+        -o "$2" "${@:3}" -pthread -ldl >log 2>&1 && return
+    verdict 1 "$2 is built" log
+    exit 1
 }
 
 cd "$scratch" || exit 1 # where cores fall

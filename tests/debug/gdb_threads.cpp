@@ -6,7 +6,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define SEEN extern "C" __attribute__((noinline, noclone))
+#define SEEN extern "C" __attribute__((noinline))
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int gate[2], arrivals[2];
