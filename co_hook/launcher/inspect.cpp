@@ -3,6 +3,7 @@
 
 #include "co_hook/launcher/attach.h"
 #include "co_hook/launcher/text.h"
+#include "co_hook/launcher/threads.h"
 
 #include <cerrno>
 #include <climits>
@@ -43,11 +44,57 @@ int dump(char **arguments) {
     return 0;
 }
 
+const char *in_words(long long ms) {
+    long long s = ms / 1000;
+    if (ms < 0)
+        return "-";
+    if (s < 10)
+        return text("%lld ms", ms);
+    if (s < 6000)
+        return text("%lld s", s);
+    return s < 360000 ? text("%lld min", s / 60) : text("%lld h", s / 3600);
+}
+
+const char *kib(size_t bytes) { return bytes == 0 ? "-" : text("%zuK", bytes / 1024); }
+
+const char *word_of(co_state s) {
+    return s == co_state::parked ? "parked" : s == co_state::ready ? "ready" : "running";
+}
+
+const char *subject_of(const attached &p, const thread_row &r) {
+    if (r.fd >= 0) {
+        const char *peer = peer_of(p, r.fd);
+        return *peer == '\0' ? text("fd %d", r.fd) : text("fd %d, %s", r.fd, peer);
+    }
+    return r.object == 0 ? "" : text("0x%lx", static_cast<unsigned long>(r.object));
+}
+
+int ps(char **arguments) {
+    if (arguments[1] != nullptr)
+        fail(exit_cannot, "ps: one PID, and nothing behind it");
+    attached p = attach(arguments[0]);
+    if (!is_active(p))
+        fail(exit_cannot, "process %d has never had a second thread: there is nothing to list",
+             p.pid);
+    read_peers(p);
+    thread_list list = read_threads(p);
+    printf("%10s %-16s %-7s %-10s %8s %7s %8s %9s  %s\n", "THREAD", "NAME", "STATE", "CALL", "FOR",
+           "USED", "STACK", "WAITS", "ON");
+    for (size_t i = 0; i < list.count; i++) {
+        const thread_row &r = list.rows[i];
+        printf("%10d %-16.16s %-7s %-10s %8s %7s %8s %9llu  %s\n", r.tid,
+               r.name[0] == '\0' ? "-" : r.name, word_of(r.state), r.call == nullptr ? "-" : r.call,
+               in_words(r.waited_ms), kib(r.stack_used), kib(r.stack_bytes), r.waits,
+               subject_of(p, r));
+    }
+    return fflush(stdout) == 0 ? 0 : exit_cannot;
+}
+
 struct command {
     const char *name;
     int (*run)(char **arguments); // those behind the name
 };
-constexpr command commands[] = {{"dump", dump}};
+constexpr command commands[] = {{"dump", dump}, {"ps", ps}};
 
 const command *command_of(char **arguments) {
     if (arguments[1] == nullptr || (arguments[2] != nullptr && !is_number(arguments[2])))

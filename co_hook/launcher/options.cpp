@@ -20,7 +20,8 @@ constexpr unsigned long most_blocked_ms = 3600UL * 1000; // as core/debug_flags.
 constexpr char usage[] =
     "usage: corun [OPTION]... [--] COMMAND [ARGUMENT]...\n"
     "       corun --check COMMAND [ARGUMENT]...\n"
-    "       corun dump PID\n"
+    "       corun dump PID      where each thread of a program under corun waits: to its stderr\n"
+    "       corun ps PID        a line for each, without stopping it\n"
     "\n"
     "Runs a program whose threads block with its threads as coroutines of one kernel thread.\n"
     "\n"

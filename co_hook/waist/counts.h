@@ -51,6 +51,7 @@ struct worker_counts {
 
 struct thread_counts {
     uint64_t switches_at_call = 0;
+    uint64_t waits = 0;                      // calls in which others had a turn
     uint64_t call_began = 0, turn_began = 0; // in cycles, where times are taken
     bool was_preempted = false;
     preempted_thread *line = nullptr; // in the worker's counts, for one of the first

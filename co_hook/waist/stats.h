@@ -35,8 +35,10 @@ inline void call_begins(thread *t, long nr) {
 inline void call_ends(thread *t) {
     worker *w = t->home;
     bool had_turn = t->counts.switches_at_call == w->env->counts.switches;
-    if (!had_turn)
+    if (!had_turn) {
         ++w->counts.of(t->call_nr).parked;
+        ++t->counts.waits;
+    }
     if (CO_UNLIKELY(w->counts.timed))
         time_call_ended(t, had_turn);
     t->call_nr = -1;

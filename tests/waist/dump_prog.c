@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // dump_prog THREADS [handler]: threads that wait in different ways, each below nested calls; "ready" once
 // all do, then it lives until its stdin ends. handler: SIGQUIT is the program's.
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -69,6 +70,21 @@ NESTED static void *thread_main(void *number) {
     return NULL;
 }
 
+// Both ends of a connection.
+static int connect_pair(void) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    pair[1] = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listener, (struct sockaddr *)&a, n) != 0 || listen(listener, 1) != 0 ||
+        getsockname(listener, (struct sockaddr *)&a, &n) != 0 ||
+        connect(pair[1], (struct sockaddr *)&a, n) != 0)
+        return -1;
+    pair[0] = accept(listener, NULL, NULL);
+    close(listener);
+    return pair[0];
+}
+
 static void own_handler(int s) {
     (void)s;
     if (write(1, "own handler\n", 12) != 12)
@@ -82,7 +98,7 @@ int main(int argc, char **argv) {
         signal(SIGQUIT, own_handler);
     signal(SIGUSR1, wake);
     sem_init(&none, 0, 0);
-    if (pipe(pipe_ends) != 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+    if (pipe(pipe_ends) != 0 || connect_pair() < 0)
         return 2;
     pthread_mutex_lock(&held);
     pthread_t *all = calloc((size_t)threads + 1, sizeof *all);

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The dump of all threads: by SIGQUIT, by --dump-signal, by corun dump PID.
+# The dump of all threads, by SIGQUIT, by --dump-signal, by corun dump PID; and the list of corun ps PID.
 . "${SRC_DIR:-.}/tests/hooks/lib.sh"
 [ -x "$B/corun" ] && [ -e "$B/libcorun_waist.so" ] || { echo 'corun is not built'; exit 77; }
 unset CORUN_DEBUG CORUN_OPTIONS LD_PRELOAD
@@ -40,7 +40,7 @@ begin "$prog" 12
 kill -QUIT "$pid"
 verdict 'a dump at SIGQUIT, whole' 'until_dumps 1 && has "^corun: process $pid \(dump_prog\), dump of 13 threads: [0-9]+ ready, [0-9]+ parked$" && [ "$(grep -c ^thread err)" = 13 ]'
 verdict 'what each waits in, and on' '[ "$(grep -cE "^thread [0-9]+ parked in read \(fd [0-9]+\) for [0-9]+ ms; stack [1-9][0-9]{5,} bytes, [1-9][0-9]* used$" err)" = 2 ] &&
-    [ "$(grep -cE "^thread [0-9]+ parked in recv \(fd [0-9]+, a local socket\) for [0-9]+ ms; stack" err)" = 2 ] &&
+    [ "$(grep -cE "^thread [0-9]+ parked in recv \(fd [0-9]+, 127.0.0.1:[0-9]+\) for [0-9]+ ms; stack" err)" = 2 ] &&
     [ "$(grep -cE "^thread [0-9]+ parked in sleep for [0-9]+ ms, 99[0-9] s left; stack" err)" = 2 ]'
 verdict 'the owner of the mutex' '[ "$(grep -cE "^thread [0-9]+ parked in futex \(0x[0-9a-f]+\) for [0-9]+ ms; stack .*; a mutex that thread $pid holds, it seems$" err)" = 2 ]'
 # The functions of a thread, innermost first; those of libc are left out.
@@ -60,6 +60,11 @@ if installed; then
 else
     echo "skip - $(basename "$0") frames: libunwind8 is not installed"
 fi
+"$B/corun" ps "$pid" >listed 2>&1
+verdict 'corun ps: a line for each' '[ "$(grep -cE "^ *[0-9]+ " listed)" = 13 ] && [ "$(sed 1d listed | sort -un -k1,1 | wc -l)" = 13 ]'
+verdict '... with what it waits in, and on' '[ "$(grep -cE "parked +read +[0-9]+ ms +[0-9]+K +8191K +[0-9]+  fd [0-9]+$" listed)" = 2 ] &&
+    [ "$(grep -cE "parked +recv +[0-9]+ ms .* fd [0-9]+, 127\.0\.0\.1:[0-9]+$" listed)" = 2 ] &&
+    [ "$(grep -cE "parked +futex +[0-9]+ ms .* 0x[0-9a-f]+$" listed)" = 6 ] && [ "$(grep -cE "parked +sleep +[0-9]+ ms " listed)" = 2 ]'
 "$B/corun" dump "$pid" >said 2>&1
 verdict 'corun dump: another one' 'until_dumps 2 && grep -qx "process $pid writes the dump to its stderr ($scratch/err)" said'
 for ((n = 0; n < 20; ++n)); do kill -QUIT "$pid"; done
@@ -98,6 +103,8 @@ verdict '... and SIGQUIT is as ever' '[ $code = 131 ]'
 begin "$prog" 2000
 kill -QUIT "$pid"
 verdict '2,000 threads: all of them' 'until_dumps 1 && [ "$(grep -c ^thread err)" = 2001 ] && [ "$(grep ^thread err | sort -u -k2,2 | wc -l)" = 2001 ]'
+"$B/corun" ps "$pid" >listed 2>&1
+verdict '... corun ps, too' '[ "$(sed 1d listed | sort -un -k1,1 | wc -l)" = 2001 ]'
 finish
 verdict '... and they end' '[ $code = 0 ] && grep -qx "joined 2000" out'
 
@@ -117,6 +124,7 @@ sleep 60 &
 other=$!
 verdict 'no process of that number' 'refused "^corun: process 4194303: there is none$" dump 4194303'
 verdict 'one that is not under corun' 'refused "^corun: process $other does not run under corun$" dump $other'
+verdict '... ps, too' 'refused "^corun: process $other does not run under corun$" ps $other'
 verdict 'no number at all' 'refused "^corun: dump: the number of a process is missing" dump'
 verdict 'a word behind it' 'refused "one PID, and nothing behind it" dump $other x'
 kill $other

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/launcher/threads.h"
+
+#include "co_hook/launcher/text.h"
+
+#include "co_routine/base/clock.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace corun::launcher {
+
+namespace {
+
+constexpr size_t at_once = 256; // pieces by one call: the kernel takes 1,024
+constexpr size_t most_threads = size_t{1} << 24;
+
+// What stands there, copied; nothing is destroyed here that is theirs.
+template <class T> struct copy_of {
+    alignas(T) unsigned char bytes[sizeof(T)];
+    T *operator->() { return reinterpret_cast<T *>(bytes); }
+    bool read(const attached &p, const T *from) {
+        return read_memory(p, from, bytes, sizeof bytes);
+    }
+};
+
+// Pieces of one size, from many places. What could not be read is left out by read[i] = false. A call ends
+// at the first place that is not there, so it is made again behind that.
+void read_many(const attached &p, const void *const *from, void *to, size_t bytes, size_t count,
+               bool *read) {
+    for (size_t i = 0; i < count; i++)
+        read[i] = false;
+    for (size_t begin = 0; begin < count;) {
+        iovec theirs[at_once];
+        size_t n = 0;
+        for (; n < at_once && begin + n < count; n++)
+            theirs[n] = {const_cast<void *>(from[begin + n]), bytes};
+        iovec ours{static_cast<char *>(to) + begin * bytes, n * bytes};
+        ssize_t got = process_vm_readv(p.pid, &ours, 1, theirs, n, 0);
+        size_t whole = got > 0 ? static_cast<size_t>(got) / bytes : 0;
+        for (size_t i = 0; i < whole; i++)
+            read[begin + i] = true;
+        begin += whole < n ? whole + 1 : n;
+    }
+}
+
+template <class T> T *array(size_t count) {
+    return static_cast<T *>(memory(count * sizeof(T) + 1));
+}
+
+// The names of calls are few, and never change.
+const char *name_of_call(const attached &p, const wait_kind *kind) {
+    static struct {
+        const wait_kind *kind;
+        const char *name;
+    } known[128];
+    size_t count = 0;
+    for (auto &k : known) {
+        if (k.kind == kind)
+            return k.name;
+        if (k.kind == nullptr)
+            break;
+        count++;
+    }
+    copy_of<wait_kind> there;
+    char name[64] = "";
+    if (!there.read(p, kind))
+        return nullptr;
+    for (size_t i = 0; i + 1 < sizeof name; i++) // it may stand at the end of what is mapped
+        if (!read_memory(p, there->call + i, name + i, 1) || name[i] == '\0')
+            break;
+    const char *kept = text("%s", name);
+    if (count < sizeof known / sizeof known[0])
+        known[count] = {kind, kept};
+    return kept;
+}
+
+bool names_descriptor(const attached &p, const wait_kind *kind) {
+    copy_of<wait_kind> there;
+    return there.read(p, kind) && there->subject_is_fd;
+}
+
+// The pages from the top of the stack downwards that are in memory.
+size_t pages_in_use(int pagemap, uintptr_t low, uintptr_t high) {
+    constexpr size_t most = 256;
+    constexpr uint64_t present = uint64_t{1} << 63, swapped = uint64_t{1} << 62;
+    uint64_t entries[most];
+    size_t pages = (high - low) / page_size, n = std::min(pages, most);
+    uintptr_t first = high / page_size + (high % page_size != 0) - n;
+    ssize_t got = pread(pagemap, entries, n * sizeof entries[0],
+                        static_cast<off_t>(first * sizeof entries[0]));
+    if (got != static_cast<ssize_t>(n * sizeof entries[0]))
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (entries[i] & (present | swapped))
+            return n - i;
+    return 0;
+}
+
+double ns_of_cycle(const attached &p, const co_env *env) {
+    copy_of<loop> there;
+    if (env->event_loop == nullptr || !there.read(p, env->event_loop))
+        return 0;
+    uint64_t passed = cycles() - there->began_cycles;
+    return passed == 0
+               ? 0
+               : static_cast<double>(now_ns() - there->began_ns) / static_cast<double>(passed);
+}
+
+struct reader {
+    const attached &p;
+    int pagemap;
+    double cycle_ns;
+    uint64_t now_cycles;
+
+    thread_row row_of(const coroutine &co, const waist::thread &t, const co_extra *extra) const {
+        thread_row r{};
+        r.tid = t.tid;
+        if (extra != nullptr)
+            memcpy(r.name, extra->name, sizeof r.name - 1);
+        r.state = co.state;
+        r.fd = -1;
+        r.waited_ms = -1;
+        r.waits = t.counts.waits;
+        if (co.state == co_state::parked && co.waiting != nullptr) {
+            r.call = name_of_call(p, co.waiting);
+            if (names_descriptor(p, co.waiting))
+                r.fd = static_cast<int>(co.subject.fd);
+            else
+                r.object = reinterpret_cast<uintptr_t>(co.subject.object);
+            if (!co.has(flag_queued) && now_cycles > co.parked_at_cycles)
+                r.waited_ms = static_cast<long long>(
+                    cycle_ns * static_cast<double>(now_cycles - co.parked_at_cycles) /
+                    static_cast<double>(ns_per_ms));
+        }
+        if (t.stack_low != 0 && t.stack_high > t.stack_low) {
+            r.stack_bytes = t.stack_high - t.stack_low;
+            r.stack_used = pages_in_use(pagemap, t.stack_low, t.stack_high) * page_size;
+        }
+        return r;
+    }
+};
+
+} // namespace
+
+thread_list read_threads(const attached &p) {
+    copy_of<waist::worker> w;
+    copy_of<co_env> env;
+    if (!w.read(p, p.shown.the_worker) || !env.read(p, w->env))
+        fail(exit_cannot, "process %d is gone", p.pid);
+    size_t count = env->all.size();
+    if (count > most_threads)
+        fail(exit_cannot, "process %d: what it shows makes no sense", p.pid);
+    auto **places = array<coroutine *>(count);
+    auto *blocks = static_cast<coroutine *>(aligned_alloc(64, (count + 1) * sizeof(coroutine)));
+    auto *good = array<bool>(count);
+    if (blocks == nullptr || !read_memory(p, env->all.data(), places, count * sizeof *places))
+        count = 0; // it has just grown, and moved
+    read_many(p, reinterpret_cast<const void *const *>(places), blocks, sizeof *blocks, count,
+              good);
+    // The runtime's own have no thread.
+    size_t threads = 0;
+    for (size_t i = 0; i < count; i++)
+        if (good[i] && blocks[i].env == w->env && blocks[i].arg != nullptr &&
+            blocks[i].state != co_state::ended)
+            memmove(static_cast<void *>(&blocks[threads++]), &blocks[i], sizeof *blocks);
+    auto **at = array<const void *>(threads), **extra_at = array<const void *>(threads);
+    for (size_t i = 0; i < threads; i++) {
+        at[i] = blocks[i].arg;
+        extra_at[i] = blocks[i].extra;
+    }
+    auto *theirs = static_cast<waist::thread *>(memory((threads + 1) * sizeof(waist::thread)));
+    auto *extras = static_cast<co_extra *>(memory((threads + 1) * sizeof(co_extra)));
+    auto *has_thread = array<bool>(threads), *has_extra = array<bool>(threads);
+    read_many(p, at, theirs, sizeof *theirs, threads, has_thread);
+    read_many(p, extra_at, extras, sizeof *extras, threads, has_extra);
+    reader r{p, open(text("/proc/%d/pagemap", p.pid), O_RDONLY | O_CLOEXEC),
+             ns_of_cycle(p, reinterpret_cast<co_env *>(env.bytes)), cycles()};
+    thread_list list{array<thread_row>(threads), 0};
+    for (size_t i = 0; i < threads; i++)
+        if (has_thread[i])
+            list.rows[list.count++] =
+                r.row_of(blocks[i], theirs[i], has_extra[i] ? &extras[i] : nullptr);
+    if (r.pagemap >= 0)
+        close(r.pagemap);
+    free(blocks);
+    std::sort(list.rows, list.rows + list.count,
+              [](const thread_row &a, const thread_row &b) { return a.tid < b.tid; });
+    return list;
+}
+
+} // namespace corun::launcher

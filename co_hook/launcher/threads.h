@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads of a process under corun, read from outside while it goes on: one that ends meanwhile is left
+// out, and a line may be of two moments.
+#ifndef CORUN_HOOK_LAUNCHER_THREADS_H
+#define CORUN_HOOK_LAUNCHER_THREADS_H
+
+#include "co_hook/launcher/attach.h"
+
+namespace corun::launcher {
+
+struct thread_row {
+    int tid;
+    char name[64]; // "": none
+    co_state state;
+    const char *call;    // what it waits in; nullptr: nothing
+    int fd;              // and on; -1: no descriptor
+    uintptr_t object;    // or on what; 0: nothing
+    long long waited_ms; // parked for so long, about; -1: not parked
+    size_t stack_bytes;  // 0: not known
+    size_t stack_used;   // of them in memory, by whole pages
+    unsigned long long waits;
+};
+
+struct thread_list {
+    thread_row *rows;
+    size_t count;
+};
+thread_list read_threads(const attached &p);
+
+// peers.cpp: all sockets of its network, as they are now.
+void read_peers(const attached &p);
+// Who was at the other end of the descriptor then, or where it listens; "": nobody, or not known.
+const char *peer_of(const attached &p, int fd);
+
+} // namespace corun::launcher
+
+#endif
