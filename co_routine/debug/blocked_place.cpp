@@ -6,6 +6,7 @@
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/core/env.h"
 #include "co_routine/debug/call_name.h"
+#include "co_routine/debug/symbol_names.h"
 #include "co_routine/debug/unwinder.h"
 
 #include <cerrno>
@@ -233,6 +234,7 @@ unsigned describe_place(const blocked_place &place, char *out, unsigned size) {
 }
 
 void write_frames_of(const blocked_place &place) {
+    forget_names();
     for (int i = 0; i < place.count; ++i) {
         char line[400] = "corun:   ";
         constexpr unsigned prefix = 9;

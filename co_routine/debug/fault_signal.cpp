@@ -5,6 +5,7 @@
 #include "co_routine/debug/backtrace.h"
 #include "co_routine/debug/blocked.h"
 #include "co_routine/debug/fault_report.h"
+#include "co_routine/debug/symbol_names.h"
 #include "co_routine/debug/unwinder.h"
 
 #include <csignal>
@@ -45,6 +46,7 @@ void write_frames(ucontext_t *context) {
     walk_request request;
     request.signal_frame = true;
     int n = walk_frames(context, request, pcs, frames_shown);
+    forget_names();
     for (int i = 0; i < n; ++i) {
         char line[400] = "corun:   ";
         unsigned length = 9 + format_frame(line + 9, sizeof line - 10, i, pcs[i], i == 0);

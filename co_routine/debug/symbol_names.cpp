@@ -2,6 +2,7 @@
 #include "co_routine/debug/symbol_names.h"
 
 #include "co_routine/debug/symbol_file.h"
+#include "co_routine/debug/unwinder.h"
 
 namespace corun {
 namespace {
@@ -18,8 +19,7 @@ unsigned next_object;
 // A table of symbols is looked through from its beginning to its end, and threads wait in few places.
 struct found_name {
     uintptr_t pc;
-    const char *name; // nullptr: none
-    uintptr_t distance;
+    Dl_info code; // dli_fname nullptr: of no object
 };
 constexpr size_t most_names = 2048;
 found_name names[most_names];
@@ -48,17 +48,21 @@ const object &object_at(const void *base, const char *path) {
     return o;
 }
 
-const found_name &look_up(uintptr_t pc, const Dl_info &info) {
+const Dl_info &look_up(uintptr_t pc) {
     found_name &n = names[(pc ^ pc >> 11) % most_names];
     if (n.pc == pc)
-        return n;
-    const object &o = object_at(info.dli_fbase, info.dli_fname);
-    uintptr_t distance = 0;
-    const char *name =
-        o.has_names ? o.file.name_of(pc - reinterpret_cast<uintptr_t>(info.dli_fbase), &distance)
-                    : nullptr;
-    n = {pc, name, distance};
-    return n;
+        return n.code;
+    Dl_info found{};
+    if (!code_info(reinterpret_cast<const void *>(pc), &found))
+        found.dli_fname = nullptr;
+    if (found.dli_fname && !found.dli_sname) {
+        const object &o = object_at(found.dli_fbase, found.dli_fname);
+        uintptr_t distance = 0, offset = pc - reinterpret_cast<uintptr_t>(found.dli_fbase);
+        found.dli_sname = o.has_names ? o.file.name_of(offset, &distance) : nullptr;
+        found.dli_saddr = reinterpret_cast<void *>(pc - distance);
+    }
+    n = {pc, found}; // after that: another object's file may have emptied the table
+    return n.code;
 }
 
 // Not a spin lock: a look takes milliseconds, and a handler may have interrupted another one.
@@ -79,14 +83,13 @@ class turn {
 
 } // namespace
 
-bool name_code(uintptr_t pc, Dl_info *info) {
+bool name_code(uintptr_t pc, Dl_info *out) {
     turn t;
-    if (!t.is_mine())
-        return false;
-    const found_name &n = look_up(pc, *info);
-    info->dli_sname = n.name;
-    info->dli_saddr = n.name ? reinterpret_cast<void *>(pc - n.distance) : nullptr;
-    return n.name != nullptr;
+    if (t.is_mine())
+        *out = look_up(pc);
+    else if (!code_info(reinterpret_cast<const void *>(pc), out))
+        out->dli_fname = nullptr;
+    return out->dli_fname != nullptr;
 }
 
 void forget_names() {

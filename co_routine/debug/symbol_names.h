@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of functions that are not exported, for backtraces: from the symbol tables of the objects'
-// files (symbol_file.h), which stay mapped, and what was found is remembered.
+// The functions of addresses, for backtraces: what the dynamic linker knows of them (code_info), and for those
+// that are not exported the symbol tables of the objects' files (symbol_file.h). What was found is
+// remembered, and the files stay mapped, until it is forgotten: before each report, because objects may go.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +9,9 @@
 
 namespace corun {
 
-// Adds name and start of the function that pc lies in to what is known of its object (dli_fname,
-// dli_fbase). False: there is none, or another thread is looking.
-bool name_code(uintptr_t pc, Dl_info *info);
-
-// Objects may have gone.
+// As dladdr. False: of no object. While another thread, or the code that a handler has interrupted, looks: by
+// code_info alone.
+bool name_code(uintptr_t pc, Dl_info *out);
 void forget_names();
 
 } // namespace corun

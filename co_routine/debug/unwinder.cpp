@@ -228,11 +228,11 @@ unsigned format_frame(char *out, unsigned size, int number, void *pc, bool exact
     // belongs to the next one.
     char *inside = static_cast<char *>(pc) - (exact_pc ? 0 : 1);
     Dl_info info;
-    if (!code_info(inside, &info) || !info.dli_fname)
+    if (!name_code(reinterpret_cast<uintptr_t>(inside), &info))
         return format_line(out, size, "#%d %p", number, pc);
     size_t in_file =
         static_cast<size_t>(static_cast<char *>(pc) - static_cast<char *>(info.dli_fbase));
-    if (!info.dli_sname && !name_code(reinterpret_cast<uintptr_t>(inside), &info))
+    if (!info.dli_sname)
         return format_line(out, size, "#%d %p (%s+0x%zx)", number, pc, info.dli_fname, in_file);
     size_t in_function =
         static_cast<size_t>(static_cast<char *>(pc) - static_cast<char *>(info.dli_saddr));

@@ -19,6 +19,7 @@ connections; LOAD_SECONDS, how long they are busy.
 import contextlib
 import os
 import random
+import re
 import resource
 import shlex
 import shutil
@@ -43,6 +44,7 @@ scratch = tempfile.mkdtemp(prefix=f"corun-{test_name}.")
 os.chmod(scratch, 0o755)
 most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, most_files), most_files))
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # which a shell's background job ignores
 
 
 def say(what, why=""):
@@ -122,6 +124,14 @@ def pace(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def by_signal(pid):
+    os.kill(pid, signal.SIGQUIT)
+
+
+def by_command(pid):
+    return command(f"{BUILD}/corun", "dump", pid)
 
 
 def descriptors(pid):
@@ -216,6 +226,35 @@ class Server:
             [LOAD, "--protocol", protocol, "--port", str(self.port), "--connections", str(connections),
              "--active", str(active), "--seconds", str(seconds), *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def dump(self, protocol, *options, ask, connections=500, active=100):
+        """A dump of all threads while clients are busy: whole, and nobody has an error. ask(pid)."""
+        load = self.load(protocol, *options, "--pause", connections=connections, active=active, seconds=3)
+        try:
+            while (line := load.stdout.readline()) and line != "connected\n":
+                pass
+            print("", file=load.stdin, flush=True)
+            time.sleep(1)
+            begin = time.monotonic()
+            why = ask(self.child.pid)
+            whole = []
+            while not why and not whole and time.monotonic() - begin < 10:
+                time.sleep(0.02)
+                with open(self.log, errors="replace") as f:
+                    whole = re.findall(r"^corun: process .*?^corun: end of the dump$", f.read(), re.M | re.S)
+            took = time.monotonic() - begin
+            threads = len(re.findall(r"^thread \d+ ", whole[-1], re.M)) if whole else 0
+            frames = len(re.findall(r"^    #1 0x", whole[-1], re.M)) if whole else 0
+            print(f"  {threads} threads in {took:.2f} s")
+            self.check(f"a dump under load, of {connections} threads at least and with frames", why or (
+                "" if threads >= connections and frames >= connections else f"{threads} threads, {frames} with frames"))
+            while line and not line.startswith("result"):
+                line = load.stdout.readline()
+            self.check("nobody has noticed", "" if " errors=0\n" in line else line or "no result")
+            load.communicate("\n", timeout=20)
+        finally:
+            load.kill()
+            load.wait()
 
     def settle(self):
         """What is connected may still wait to be accepted."""

@@ -58,6 +58,7 @@ with server.running() as s:
     s.check("two sessions and a row lock", two_sessions_and_a_row())
     s.check("500 x sleep(0.5) at once", sleepers())
     s.hold("mysql", idle_ticks=10)
+    s.dump("mysql", ask=by_command)  # SIGQUIT is its own, by sigwait
     s.check("a commit before SIGKILL", ask("update t.a set n = 7 where id = 5000"))
     s.end(signal.SIGKILL)
     s.check("starts again after SIGKILL", s.start(CORUN))

@@ -12,4 +12,5 @@ for label, options in (("nbdkit -t 1", ["-t", "1"]), ("nbdkit", [])):
         s.check("nbdcopy there and back", command("nbdcopy", disk, uri) or command("nbdcopy", uri, copy)
                 or same_bytes(disk, copy))
         s.hold("nbd")
+        s.dump("nbd", ask=by_command)  # SIGQUIT ends it
 finish()

@@ -13,4 +13,5 @@ with Server("http.server", serve + ["{port}"]).running() as s:
 # Its backlog is five: who connects waits until the one before is served.
 with Server("http.server, kept connections", serve + ["--protocol", "HTTP/1.1", "{port}"]).running() as s:
     s.hold("http-kept", "--path", "/small", "--body", small, "--openings", "4")
+    s.dump("http-kept", "--path", "/small", "--body", small, "--openings", "4", ask=by_signal)
 finish()
