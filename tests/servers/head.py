@@ -235,12 +235,13 @@ class Server:
                 pass
             print("", file=load.stdin, flush=True)
             time.sleep(1)
-            begin = time.monotonic()
+            begin, old = time.monotonic(), os.path.getsize(self.log)
             why = ask(self.child.pid)
             whole = []
             while not why and not whole and time.monotonic() - begin < 10:
                 time.sleep(0.02)
                 with open(self.log, errors="replace") as f:
+                    f.seek(old)
                     whole = re.findall(r"^corun: process .*?^corun: end of the dump$", f.read(), re.M | re.S)
             took = time.monotonic() - begin
             threads = len(re.findall(r"^thread \d+ ", whole[-1], re.M)) if whole else 0
