@@ -3,6 +3,7 @@
 
 #include "co_hook/waist/dump.h"
 #include "co_hook/waist/idle_stacks.h"
+#include "co_hook/waist/overflow.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/preempt.h"
 #include "co_hook/waist/signal_frame.h"
@@ -204,6 +205,8 @@ void on_signal(int s, siginfo_t *info, void *context) {
         set_fs_base(w->fs);
         masks_go_to(&m->mask);
         m->mask = kernel_mask();
+        if (is_fault(*info) && (bit_of(s) & of_touches))
+            look_for_overflow(t, *m, reinterpret_cast<uintptr_t>(info->si_addr));
         deliver_to_program(t, *info, m);
         masks_go_to(nullptr);
         set_fs_base(t->fs);

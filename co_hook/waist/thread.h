@@ -36,6 +36,7 @@ struct thread {
     long call_nr = -1;                       // -1: in none
     thread_counts counts;
     uint64_t call_at_look = 0, trimmed_at = 0; // idle_stacks.cpp's
+    bool has_overflowed = false;               // its stack, and it was said: overflow.cpp
     uint64_t dumped_in = 0;                    // dump.cpp's: the number of a dump
     list_node link;                            // in worker::threads
     loop_task end_task{};                      // run when its stack is left

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "co_hook/waist/overflow.h"
+
+#include "co_hook/waist/stats_memory.h"
+#include "co_hook/waist/worker.h"
+
+#include "co_routine/base/check.h"
+#include "co_routine/debug/dump.h"
+#include "co_routine/debug/symbol_names.h"
+#include "co_routine/debug/unwinder.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+extern "C" void *__libc_stack_end; // ld.so's: where the first thread's stack begins
+
+namespace corun::waist {
+namespace {
+
+constexpr uintptr_t farthest_jump = uintptr_t{1} << 30; // as large as a frame may be
+constexpr uintptr_t largest_probe = 64 * 1024;          // below the stack pointer
+constexpr int most_frames = 128 * 1024, innermost_shown = 16, outermost_shown = 4;
+
+// libc's threads have their guard at the lower end of it.
+stack_range stack_of(const thread *t) {
+    if (t->stack_low != 0)
+        return {reinterpret_cast<char *>(t->stack_low), reinterpret_cast<char *>(t->stack_high)};
+    rlimit limit{};
+    if (t != &t->home->main || sys::call(SYS_prlimit64, 0, RLIMIT_STACK, nullptr, &limit) != 0 ||
+        limit.rlim_cur > farthest_jump)
+        return {};
+    char *high = static_cast<char *>(__libc_stack_end);
+    return {high - limit.rlim_cur, high};
+}
+
+bool has_overflowed(const thread *t, const stack_range &stack, uintptr_t address, uintptr_t sp) {
+    auto low = reinterpret_cast<uintptr_t>(stack.low),
+         high = reinterpret_cast<uintptr_t>(stack.high);
+    bool of_this_stack = low > farthest_jump && address < high && address > low - farthest_jump &&
+                         sp < high && sp > low - farthest_jump;
+    bool near = sp < low || sp <= address + largest_probe;
+    return of_this_stack && near && !is_on(t->signals.alternate, sp);
+}
+
+void write_frame(int number, void *pc, bool exact_pc) {
+    char line[dump_line_bytes];
+    sys::write(2, line, format_dumped_frame(line, sizeof line, number, pc, exact_pc));
+}
+
+void write_frames(const machine &m) {
+    constexpr size_t bytes = most_frames * sizeof(void *);
+    sys::word r = sys::mmap_anonymous(bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+    if (sys::failed(r))
+        return;
+    auto **pcs = reinterpret_cast<void **>(r);
+    forget_code();
+    int n = walk_registers({m.at(REG_RBX), m.at(REG_RBP), m.at(REG_R12), m.at(REG_R13),
+                            m.at(REG_R14), m.at(REG_R15), m.at(REG_RSP), m.at(REG_RIP)},
+                           pcs, most_frames);
+    int hidden_from = innermost_shown, hidden_to = n - outermost_shown;
+    for (int i = 0; i < n; ++i) {
+        if (i == hidden_from && hidden_to > hidden_from) {
+            char line[64];
+            sys::write(2, line,
+                       format_line(line, sizeof line, "    ... %d frames ...\n", hidden_to - i));
+            i = hidden_to;
+        }
+        write_frame(i, pcs[i], i == 0);
+    }
+    sys::munmap(pcs, bytes);
+}
+
+} // namespace
+
+void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
+    stack_range stack = stack_of(t);
+    if (!stack.low || t->has_overflowed || !has_overflowed(t, stack, address, m.at(REG_RSP)))
+        return;
+    t->has_overflowed = true;
+    const char *name = t->co && t->co->extra ? t->co->extra->name : "";
+    bool is_main = t->stack_low == 0;
+    size_t used = is_main ? stack.bytes() : stack_used(t->stack_low, t->stack_high);
+    char line[dump_line_bytes];
+    unsigned n = format_line(line, sizeof line, "corun: thread %d%s%s%s: stack overflow: ", t->tid,
+                             *name ? " '" : "", name, *name ? "'" : "");
+    n += format_line(line + n, static_cast<unsigned>(sizeof line) - n,
+                     "its stack has %zu bytes, %zu of them used; %p was touched; raise %s\n",
+                     stack.bytes(), used, reinterpret_cast<void *>(address),
+                     is_main ? "its limit (ulimit -s)"
+                             : "--stack, or what the program asks for (pthread_attr_setstacksize)");
+    sys::write(2, line, n);
+    write_frames(m);
+}
+
+} // namespace corun::waist

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread that has run off the end of its stack: one report, of the thread, its stack and its frames, before
+// the program's handler, or the end that the kernel makes of it.
+//
+//     corun: thread 250413059 'worker': stack overflow: its stack has 65152 bytes, 61440 of them used; 0x7f... was
+//     touched; raise --stack, or what the program asks for (pthread_attr_setstacksize)
+//         #0 ...                                    the innermost and the outermost frames
+//
+// Rules
+//  - It is told by the stack pointer: one that is near the address that faulted, or below the stack. A frame
+//    that is larger than the guard (4 KiB, unless the program asks for more) may meet another thread's stack
+//    and not fault at all, as natively.
+//  - Once for each thread: some programs mean to fault there.
+//  - In on_signal, on its stack; a walk of 100,000 frames takes some tenths of a second.
+#pragma once
+
+#include "co_hook/waist/signal_frame.h"
+#include "co_hook/waist/thread.h"
+
+namespace corun::waist {
+
+// After a fault of the program's own code at that address; FS base: the worker's. Reports an overflow.
+void look_for_overflow(thread *t, const machine &m, uintptr_t address);
+
+} // namespace corun::waist
