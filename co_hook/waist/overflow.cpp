@@ -2,6 +2,7 @@
 #include "co_hook/waist/overflow.h"
 
 #include "co_hook/waist/stats_memory.h"
+#include "co_hook/waist/stderr.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/check.h"
@@ -77,6 +78,8 @@ void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
     if (!stack.low || t->has_overflowed || !has_overflowed(t, stack, address, m.at(REG_RSP)))
         return;
     t->has_overflowed = true;
+    if (!is_stderr())
+        return;
     const char *name = t->co && t->co->extra ? t->co->extra->name : "";
     bool is_main = t->stack_low == 0;
     size_t used = is_main ? stack.bytes() : stack_used(t->stack_low, t->stack_high);
