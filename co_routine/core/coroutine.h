@@ -97,8 +97,7 @@ struct alignas(64) stCoRoutine_t {
     char *stack_low = nullptr; // of its private stack or own range; else nullptr
     union {
         corun::coroutine *ready_next = nullptr; // with flag_queued
-        uint64_t
-            parked_at_cycles; // parked and without it: when the loop had last looked for events
+        uint64_t parked_at_cycles; // parked, and without it: when that turn of the loop began
     };
     corun::list_node wait_link; // in the queue of what it waits for
 

@@ -28,6 +28,14 @@ const void *symbol_file::mapped_file::at(size_t offset, size_t length) const {
     return offset <= size && length <= size - offset ? bytes + offset : nullptr;
 }
 
+// nullptr also for what does not stand where a T may.
+template <class T> const T *symbol_file::mapped_file::array_at(size_t offset, size_t n) const {
+    size_t length;
+    if (__builtin_mul_overflow(n, sizeof(T), &length) || offset % alignof(T) != 0)
+        return nullptr;
+    return static_cast<const T *>(at(offset, length));
+}
+
 bool symbol_file::mapped_file::map(const char *path) {
     sys::word fd = sys::call(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
     if (sys::failed(fd))
@@ -43,7 +51,7 @@ bool symbol_file::mapped_file::map(const char *path) {
         return size = 0, false;
     bytes = reinterpret_cast<const char *>(r);
     constexpr unsigned char own_class = sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32;
-    const auto *header = static_cast<const ElfW(Ehdr) *>(at(0, sizeof(ElfW(Ehdr))));
+    const auto *header = array_at<ElfW(Ehdr)>(0, 1);
     if (header && memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 &&
         header->e_ident[EI_CLASS] == own_class && header->e_shentsize == sizeof(ElfW(Shdr)) &&
         header->e_phentsize == sizeof(ElfW(Phdr)))
@@ -60,14 +68,13 @@ void symbol_file::mapped_file::unmap() {
 
 bool symbol_file::mapped_file::find_symbols(unsigned type) {
     const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(bytes);
-    const auto *sections =
-        static_cast<const ElfW(Shdr) *>(at(header->e_shoff, header->e_shnum * sizeof(ElfW(Shdr))));
+    const auto *sections = array_at<ElfW(Shdr)>(header->e_shoff, header->e_shnum);
     for (unsigned i = 0; sections && i < header->e_shnum; ++i) {
         const ElfW(Shdr) &s = sections[i];
         if (s.sh_type != type || s.sh_link >= header->e_shnum)
             continue;
         const ElfW(Shdr) &strings = sections[s.sh_link];
-        symbols = static_cast<const ElfW(Sym) *>(at(s.sh_offset, s.sh_size));
+        symbols = array_at<ElfW(Sym)>(s.sh_offset, s.sh_size / sizeof(ElfW(Sym)));
         names = static_cast<const char *>(at(strings.sh_offset, strings.sh_size));
         count = s.sh_size / sizeof(ElfW(Sym));
         names_bytes = strings.sh_size;
@@ -79,14 +86,13 @@ bool symbol_file::mapped_file::find_symbols(unsigned type) {
 // /usr/lib/debug/.build-id/ab/cdef....debug, by the note of the linker.
 bool symbol_file::mapped_file::path_of_debug_file(char *out, size_t size_of_out) const {
     const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(bytes);
-    const auto *segments =
-        static_cast<const ElfW(Phdr) *>(at(header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))));
+    const auto *segments = array_at<ElfW(Phdr)>(header->e_phoff, header->e_phnum);
     for (unsigned i = 0; segments && i < header->e_phnum; ++i) {
         if (segments[i].p_type != PT_NOTE || !at(segments[i].p_offset, segments[i].p_filesz))
             continue;
         for (size_t from = 0; from < segments[i].p_filesz;) {
             size_t start = segments[i].p_offset + from;
-            const auto *note = static_cast<const ElfW(Nhdr) *>(at(start, sizeof(ElfW(Nhdr))));
+            const auto *note = array_at<ElfW(Nhdr)>(start, 1);
             if (!note)
                 break;
             size_t name_bytes = (note->n_namesz + size_t{3}) & ~size_t{3};
@@ -102,8 +108,7 @@ bool symbol_file::mapped_file::path_of_debug_file(char *out, size_t size_of_out)
 
 bool symbol_file::mapped_file::first_address(uintptr_t *out) const {
     const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(bytes);
-    const auto *segments =
-        static_cast<const ElfW(Phdr) *>(at(header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))));
+    const auto *segments = array_at<ElfW(Phdr)>(header->e_phoff, header->e_phnum);
     for (unsigned i = 0; segments && i < header->e_phnum; ++i)
         if (segments[i].p_type == PT_LOAD) {
             *out = segments[i].p_vaddr & ~(page_size - 1);

@@ -39,7 +39,8 @@ class symbol_file {
 
         bool map(const char *path);
         void unmap();
-        const void *at(size_t offset, size_t length) const;
+        const void *at(size_t offset, size_t length) const; // nullptr: not in the file
+        template <class T> const T *array_at(size_t offset, size_t count) const;
         bool find_symbols(unsigned type); // SHT_SYMTAB or SHT_DYNSYM
         bool path_of_debug_file(char *out, size_t size) const;
         bool first_address(uintptr_t *out) const;

@@ -251,7 +251,7 @@ loop *loop_of(co_env *env, int *error) {
     pthread_once(&installed, [] {
         installed_env_hooks = {destroy_loop, reset_after_fork, drop_timer};
     });
-    l->began_cycles = l->polled_at_cycles = cycles();
+    l->began_cycles = l->polled_at_cycles = l->turn_at_cycles = cycles();
     l->began_ns = now_ns();
     __atomic_store_n(&env->event_loop, l, __ATOMIC_RELEASE);
     return l;
@@ -271,6 +271,7 @@ int64_t parked_for_ns(const coroutine *co) {
 
 void loop_turn(co_env *env, int64_t wake_by_ns) {
     loop *l = env->event_loop;
+    l->turn_at_cycles = cycles();
     // Those made ready from here on wait for the next turn, but for a few.
     l->turn_left = env->ready_count + most_in_excess;
     while (l->turn_left > most_in_excess) {

@@ -62,7 +62,9 @@ struct loop {
     size_t turn_left = 0;
     unsigned turns_since_poll = 0;
     uint64_t polled_at_cycles = 0;
-    uint64_t began_cycles = 0; // and the same moment on the clock, to tell how long a cycle is
+    uint64_t turn_at_cycles = 0; // when the latest turn began
+    uint64_t began_cycles =
+        0; // when the loop was made, and the same moment on the clock, to tell how long a cycle is
     int64_t began_ns = 0;
     timer_heap timers;
     loop_task *tasks_first = nullptr, *tasks_last = nullptr;

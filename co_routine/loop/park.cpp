@@ -47,7 +47,7 @@ int park(const wait_kind &kind, wait_subject subject, int64_t deadline_ns) {
     co->deadline_ns = deadline_ns;
     co->state = co_state::parked;
     if (CO_LIKELY(!co->has(flag_queued))) // else ready_next is in use
-        co->parked_at_cycles = l->polled_at_cycles;
+        co->parked_at_cycles = l->turn_at_cycles;
     if (CO_LIKELY(co != &env->root)) {
         give_way(env, l);
     } else {

@@ -109,7 +109,7 @@ TEST(Dump, SaysWhatAParkedCoroutineWaitsForAndHowLong) {
     close(ends[1]);
 }
 
-// At least as long as it was; about, because the moment is the loop's last look for events.
+// At least as long as it was; about, because the moment is when that turn of the loop began.
 TEST(Dump, TellsForHowLongAboutACoroutineHasWaited) {
     stCoRoutine_t *sleeping;
     ASSERT_EQ(0, co_go(&sleeping, nullptr, call,
