@@ -244,9 +244,24 @@ bool first_that_waits_may_not(int id, const sembuf *operations, size_t count) {
 
 } // namespace
 
+namespace {
+
+// A signal that is pending ends also a call that has no time to wait; by its end it is no longer.
+template <class F> word undisturbed(F look) {
+    word r;
+    do
+        r = look();
+    while (r == -EINTR);
+    return r;
+}
+
+} // namespace
+
 // With no time to wait the kernel changes nothing where one operation would wait.
 word semop(int id, sembuf *operations, size_t count, int64_t timeout_ns) {
-    auto look = [=] { return raw_semop(id, operations, count, &sys::at_once); };
+    auto look = [=] {
+        return undisturbed([=] { return raw_semop(id, operations, count, &sys::at_once); });
+    };
     int64_t deadline_ns = timeout_ns < 0 ? no_deadline : deadline_in(timeout_ns);
     word r = look();
     if (r == -EAGAIN && timeout_ns != 0) {
@@ -262,14 +277,18 @@ word semop(int id, sembuf *operations, size_t count, int64_t timeout_ns) {
 word mq_receive(int fd, char *message, size_t bytes, unsigned *priority,
                 const sys::kernel_timespec *deadline) {
     return queue_call(receive_kind, fd, fd_read, deadline, [=] {
-        return sys::call(sys::nr_mq_timedreceive, fd, message, bytes, priority, &sys::at_once);
+        return undisturbed([=] {
+            return sys::call(sys::nr_mq_timedreceive, fd, message, bytes, priority, &sys::at_once);
+        });
     });
 }
 
 word mq_send(int fd, const char *message, size_t bytes, unsigned priority,
              const sys::kernel_timespec *deadline) {
     return queue_call(send_kind, fd, fd_write, deadline, [=] {
-        return sys::call(sys::nr_mq_timedsend, fd, message, bytes, priority, &sys::at_once);
+        return undisturbed([=] {
+            return sys::call(sys::nr_mq_timedsend, fd, message, bytes, priority, &sys::at_once);
+        });
     });
 }
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 namespace corun::launcher {
@@ -34,7 +35,13 @@ bool find_library(int pid, uintptr_t *start, char **file) {
         line[strcspn(line, "\n")] = '\0';
         char *path = strchr(line, '/');
         unsigned long low = strtoul(line, nullptr, 16);
-        if (path == nullptr || !same(base_name(path), library))
+        if (path == nullptr)
+            continue;
+        if (same(base_name(path), text("%s (deleted)", library)))
+            fail(exit_cannot,
+                 "process %d: its %s was replaced or deleted since it started: it cannot be read",
+                 pid, library);
+        if (!same(base_name(path), library))
             continue;
         *start = low;
         *file = text("/proc/%d/root%s", pid, path);
@@ -60,7 +67,9 @@ attached attach(const char *pid) {
     elf_file elf;
     if (!find_library(p.pid, &start, &file))
         fail(exit_cannot, "process %d does not run under corun", p.pid);
-    if (!open_elf(file, &elf))
+    constexpr off_t largest_library = off_t{64} << 20;
+    struct stat about;
+    if (stat(file, &about) != 0 || about.st_size > largest_library || !open_elf(file, &elf))
         fail(exit_cannot, "process %d: %s is not the file any more that it was started with", p.pid,
              file);
     const Elf64_Sym *symbol = elf.exported(waist::published_name);

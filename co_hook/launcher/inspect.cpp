@@ -40,7 +40,7 @@ int dump(char **arguments) {
     ssize_t n = readlink(text("/proc/%d/fd/2", p.pid), where, sizeof where - 1);
     if (n < 0)
         fail(exit_cannot, "process %d has closed its stderr, where the dump would go", p.pid);
-    printf("process %d writes the dump to its stderr (%s)\n", p.pid, where);
+    printf("process %d writes the dump to its stderr (%s)\n", p.pid, printable(where));
     return 0;
 }
 

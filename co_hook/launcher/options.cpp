@@ -218,6 +218,11 @@ options parse_options(char **arguments) {
     if (**at == '\0')
         fail(exit_not_found, "'': no such command");
     o.command = at;
+    if (o.dump_signal != 0 && o.dump_signal != SIGQUIT && o.dump_signal == o.stats_signal)
+        fail(exit_cannot, "--dump-signal and --stats-signal: one signal is not for both");
+    if (o.dump_signal == SIGHUP && o.stats)
+        fail(exit_cannot,
+             "--dump-signal=HUP: with --stats that signal ends the program with a table");
     if (o.debug == nullptr)
         check_debug_of_environment();
     return o;

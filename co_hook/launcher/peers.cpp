@@ -91,6 +91,7 @@ void read_local(const attached &p) {
         if (sscanf(line, "%*[^:]: %*x %*x %x %*x %*x %lu %n", &flags, &inode, &path) != 2)
             continue;
         line[strcspn(line, "\n")] = '\0';
+        printable(line);
         constexpr unsigned accepts = 0x10000;
         note(inode, flags & accepts ? text("listening on %s", line + path) : "a local socket");
     }

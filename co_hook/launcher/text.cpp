@@ -58,6 +58,13 @@ char *text_of(const char *bytes, size_t length) {
     return made;
 }
 
+char *printable(char *text) {
+    for (char *at = text; *at != '\0'; at++)
+        if (static_cast<unsigned char>(*at) < ' ' || *at == 0x7f)
+            *at = '?';
+    return text;
+}
+
 bool same(const char *a, const char *b) { return strcmp(a, b) == 0; }
 
 bool begins(const char *whole, const char *with) { return strncmp(whole, with, strlen(with)) == 0; }

@@ -22,6 +22,9 @@ char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *text_of(const char *bytes, size_t length);
 void *memory(size_t bytes); // zeroed
 
+// What a terminal would obey becomes '?'.
+char *printable(char *text);
+
 bool same(const char *a, const char *b);
 bool begins(const char *whole, const char *with);
 // What stands behind the last slash.

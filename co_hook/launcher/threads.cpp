@@ -17,7 +17,7 @@ namespace corun::launcher {
 namespace {
 
 constexpr size_t at_once = 256; // pieces by one call: the kernel takes 1,024
-constexpr size_t most_threads = size_t{1} << 24;
+constexpr size_t most_threads = size_t{1} << 22;
 
 // What stands there, copied; nothing is destroyed here that is theirs.
 template <class T> struct copy_of {
@@ -122,6 +122,7 @@ struct reader {
         r.tid = t.tid;
         if (extra != nullptr)
             memcpy(r.name, extra->name, sizeof r.name - 1);
+        printable(r.name);
         r.state = co.state;
         r.fd = -1;
         r.waited_ms = -1;
@@ -165,8 +166,8 @@ thread_list read_threads(const attached &p) {
     // The runtime's own have no thread.
     size_t threads = 0;
     for (size_t i = 0; i < count; i++)
-        if (good[i] && blocks[i].env == w->env && blocks[i].arg != nullptr &&
-            blocks[i].state != co_state::ended)
+        if (good[i] && blocks[i].env == w->env && blocks[i].index == i &&
+            blocks[i].arg != nullptr && blocks[i].state != co_state::ended)
             memmove(static_cast<void *>(&blocks[threads++]), &blocks[i], sizeof *blocks);
     auto **at = array<const void *>(threads), **extra_at = array<const void *>(threads);
     for (size_t i = 0; i < threads; i++) {

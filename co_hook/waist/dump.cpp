@@ -5,6 +5,7 @@
 #include "co_hook/waist/own_signals.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/published.h"
+#include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stderr.h"
 
@@ -42,6 +43,7 @@ static_assert(text_bytes / 2 > (most_dumped_frames + 1) * dump_line_bytes);
 
 struct {
     int signal = 0;
+    bool is_claimed = false;
     char *text = nullptr;
     size_t length = 0;
     uint64_t number = 0; // of dumps: a thread notes in which it was last
@@ -57,16 +59,29 @@ template <class... Args> void add(const char *format, Args... args) {
     add_line(line, format_line(line, sizeof line, format, args...));
 }
 
+// By native calls that do not wait. A reader that is gone, or a limit of files, is no reason for a signal.
+word write_piece(const char *from, size_t bytes) {
+    constexpr signal_set of_writing = bit_of(SIGPIPE) | bit_of(SIGXFSZ);
+    block_in_kernel(kernel_mask() | of_writing);
+    word n = sys::write(2, from, bytes);
+    if (n == -EPIPE || n == -EFBIG)
+        sys::call(sys::nr_rt_sigtimedwait, &of_writing, nullptr, &sys::at_once, sys::sigset_bytes);
+    block_in_kernel(kernel_mask());
+    return n;
+}
+
 // The others run while stderr takes nothing. What cannot be written is dropped.
 void write_out() {
+    constexpr size_t never_waits =
+        4096; // PIPE_BUF: so much fits where poll says that there is room
     for (size_t done = 0; done < dump.length && is_stderr();) {
-        word n = calls::write(2, dump.text + done, dump.length - done);
+        pollfd room{2, POLLOUT, 0};
+        if (calls::poll(&room, 1, -1, nullptr) <= 0)
+            continue;
+        size_t left = dump.length - done;
+        word n = write_piece(dump.text + done, left < never_waits ? left : never_waits);
         if (n <= 0 && n != -EINTR && n != -EAGAIN)
             break;
-        if (n == -EAGAIN) { // somebody has made it non-blocking
-            pollfd room{2, POLLOUT, 0};
-            calls::poll(&room, 1, -1, nullptr);
-        }
         done += n > 0 ? static_cast<size_t>(n) : 0;
     }
     dump.length = 0;
@@ -225,14 +240,23 @@ void load_for_dumps() {
         return;
     int saved = errno;
     pipe_of_libunwind opened;
-    load_libunwind(false);
+    load_libunwind_elsewhere();
     opened.close_if_opened();
     errno = saved;
 }
 
 void claim_dump_signal() {
-    if (dump.signal && !is_own_signal(dump.signal))
-        own_signal(dump.signal, [](worker *w, int, uintptr_t) { request_dump(w); });
+    if (!dump.signal || is_own_signal(dump.signal))
+        return;
+    own_signal(dump.signal, [](worker *w, int, uintptr_t) { request_dump(w); });
+    dump.is_claimed = true;
+    show_own_signals();
+}
+
+void release_dump_signal() {
+    if (dump.is_claimed)
+        disown_signal(dump.signal);
+    dump.is_claimed = false;
 }
 
 bool is_dump_request(const siginfo_t &info) {
@@ -249,6 +273,7 @@ bool begin_dumper(worker *w) {
         dump.text = reinterpret_cast<char *>(r);
     }
     dump.length = 0;
+    __atomic_store_n(&w->dump_requested, false, __ATOMIC_RELAXED); // the parent's
     return w->dumper.start(w, dump_forever, stack_bytes);
 }
 

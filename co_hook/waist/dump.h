@@ -26,8 +26,10 @@ namespace corun::waist {
 // At the start. signal: that asks for a dump while the program leaves it at its default; 0: none.
 void prepare_dumps(int signal);
 void load_for_dumps(); // before the first clone of a thread, on the program's thread-local storage
-void claim_dump_signal();     // at that clone: before it ends the process
-bool begin_dumper(worker *w); // then, and in the child of a fork. False: no memory
+bool begin_dumper(worker *w); // at that clone, and in the child of a fork. False: no memory
+// Its signal, while there was a second thread: in a process of one it ends that, as ever.
+void claim_dump_signal();
+void release_dump_signal();
 
 void request_dump(worker *w); // from anywhere, also from a signal handler
 // Is the signal a request of `corun dump`?

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/overflow.h"
 
+#include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stderr.h"
 #include "co_hook/waist/worker.h"
@@ -92,7 +93,10 @@ void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
                      is_main ? "its limit (ulimit -s)"
                              : "--stack, or what the program asks for (pthread_attr_setstacksize)");
     sys::write(2, line, n);
+    block_in_kernel(all_signals &
+                    ~of_touches); // which the walk makes, of memory that may not be there
     write_frames(m);
+    block_in_kernel(all_signals);
 }
 
 } // namespace corun::waist

@@ -85,6 +85,11 @@ template <class F> void each_signal(F f) {
 
 void own_signal(int signal, own_answer answer) { answers[signal] = answer; }
 
+void disown_signal(int signal) {
+    hide(signal);
+    answers[signal] = nullptr;
+}
+
 bool is_own_signal(int signal) {
     return signal >= 1 && signal <= most_signals && answers[signal] != nullptr;
 }

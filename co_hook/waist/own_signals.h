@@ -18,6 +18,7 @@ namespace corun::waist {
 using own_answer = void (*)(worker *w, int signal, uintptr_t pc); // pc: 0 by the coroutine
 
 void own_signal(int signal, own_answer answer);
+void disown_signal(int signal); // it has its default action again
 bool is_own_signal(int signal);
 bool begin_own_signals(worker *w); // at the first clone of a thread. False: no memory
 void own_signals_after_fork_in_child(worker *w);

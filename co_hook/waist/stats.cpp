@@ -2,6 +2,7 @@
 #include "co_hook/waist/stats.h"
 
 #include "co_hook/waist/code_names.h"
+#include "co_hook/waist/dump.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/own_signals.h"
 #include "co_hook/waist/stats_memory.h"
@@ -186,7 +187,8 @@ void time_turn_preempted(const thread *t, uintptr_t pc) {
 }
 
 void count_new_thread(worker *w) {
-    ++w->counts.threads_created;
+    if (++w->counts.threads_created == 1)
+        claim_dump_signal();
     if (w->live > w->counts.most_threads)
         w->counts.most_threads = w->live;
 }

@@ -198,7 +198,6 @@ int activate(worker *w) {
     hide_own_signals();
     if (int e = begin_signals(w))
         return e;
-    claim_dump_signal();
     show_own_signals();
     if (int e = begin_preemption(w))
         return e;
@@ -287,6 +286,7 @@ void after_fork_in_child(worker *w, thread *self) {
     stats_after_fork_in_child(w);
     if (w->active) {
         signals_after_fork_in_child(self);
+        release_dump_signal();
         own_signals_after_fork_in_child(w);
         begin_preemption(w);
         begin_trimming(w);

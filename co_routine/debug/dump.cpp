@@ -132,6 +132,9 @@ unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const d
         line.add("%s", words.stack);
     else
         add_stack(line, co);
+    for (unsigned i = 0; i < line.length; ++i) // names and paths are anybody's
+        if (static_cast<unsigned char>(out[i]) < ' ' || out[i] == 0x7f)
+            out[i] = '?';
     out[line.length++] = '\n';
     out[line.length] = '\0';
     return line.length;

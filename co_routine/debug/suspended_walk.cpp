@@ -61,8 +61,6 @@ struct object {
     void *link_map;
     const unsigned char *unwind_header; // PT_GNU_EH_FRAME
     word rest[32];
-
-    bool holds(word at, size_t bytes) const { return at >= low && at < high && bytes <= high - at; }
 };
 int (*find_object)(void *address, object *out);
 
@@ -102,7 +100,6 @@ int find_procedure(libunwind::address_space *s, word ip, libunwind::procedure *o
 struct view {
     void *const *regs;
     live_bytes stack;
-    object last; // of the word read last: many stand side by side
 };
 
 CO_NO_SANITIZE int memory(libunwind::address_space *, word at, word *value, int write,
@@ -115,11 +112,7 @@ CO_NO_SANITIZE int memory(libunwind::address_space *, word at, word *value, int 
         __builtin_memcpy(value, v->stack.bytes + (at - low), sizeof *value);
         return 0;
     }
-    if (v->last.holds(at, sizeof *value) ||
-        (object_of(at, &v->last) && v->last.holds(at, sizeof *value))) {
-        __builtin_memcpy(value, reinterpret_cast<const void *>(at), sizeof *value);
-        return 0;
-    }
+    // Objects, too: what lies between their segments, and what the program has protected, is not readable.
     return copy_from_user(value, reinterpret_cast<const void *>(at), sizeof *value)
                ? 0
                : libunwind::invalid;
@@ -169,7 +162,7 @@ bool prepare_suspended_walks() {
 }
 
 int walk_elsewhere(void *const *regs, const live_bytes &stack, void **pcs, int max) {
-    view v{regs, stack, {}};
+    view v{regs, stack};
     libunwind::cursor cursor;
     if (functions.init_remote(&cursor, space, &v) < 0)
         return 0;

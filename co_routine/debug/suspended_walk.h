@@ -5,7 +5,7 @@
 // Rules
 //  - No lock of the dynamic linker is taken: code is found by _dl_find_object (glibc 2.35). Under
 //    co_hook/waist a thread that is parked may hold one.
-//  - Nothing is read but those bytes, the mapped objects, and what copy_from_user finds readable.
+//  - Nothing is read but those bytes, and what copy_from_user finds readable.
 #pragma once
 
 #include "co_routine/debug/unwinder.h"

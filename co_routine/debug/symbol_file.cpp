@@ -3,6 +3,7 @@
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/raw_sys.h"
+#include "co_routine/base/user_memory.h"
 #include "co_routine/stack/private_stack.h"
 
 #include <cstring>
@@ -37,7 +38,9 @@ template <class T> const T *symbol_file::mapped_file::array_at(size_t offset, si
 }
 
 bool symbol_file::mapped_file::map(const char *path) {
-    sys::word fd = sys::call(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
+    sys::word fd =
+        sys::call(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+                  0); // it may be a FIFO by now
     if (sys::failed(fd))
         return false;
     int64_t length = 0;
@@ -133,6 +136,13 @@ bool symbol_file::open(const char *path) {
     if (file_.find_symbols(SHT_DYNSYM))
         return true;
     return close(), false;
+}
+
+bool symbol_file::begins_as(const void *mapped) const {
+    char there[1024];
+    size_t bytes = file_.size < sizeof there ? file_.size : sizeof there;
+    return file_.bytes && copy_from_user(there, mapped, bytes) &&
+           memcmp(there, file_.bytes, bytes) == 0;
 }
 
 void symbol_file::close() {

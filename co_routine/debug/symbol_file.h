@@ -24,6 +24,9 @@ class symbol_file {
     bool open(const char *path); // false: it cannot be read, or has no symbols
     void close();
 
+    // Does the file begin with what stands at mapped: the headers, and mostly the build id?
+    bool begins_as(const void *mapped) const;
+
     // The function that covers the byte so far behind the start of the first segment's mapping, or
     // nullptr; *distance from its start.
     const char *name_of(uintptr_t offset, uintptr_t *distance) const;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/debug/symbol_names.h"
 
+#include "co_routine/base/user_memory.h"
 #include "co_routine/debug/symbol_file.h"
 #include "co_routine/debug/unwinder.h"
+
+#include <sys/auxv.h>
 
 namespace corun {
 namespace {
@@ -35,6 +38,12 @@ void forget_all() {
         n = {};
 }
 
+bool is_program(const void *base) {
+    ElfW(Ehdr) header;
+    return copy_from_user(&header, base, sizeof header) &&
+           getauxval(AT_PHDR) == reinterpret_cast<uintptr_t>(base) + header.e_phoff;
+}
+
 const object &object_at(const void *base, const char *path) {
     for (const object &o : objects)
         if (o.base == base)
@@ -44,7 +53,13 @@ const object &object_at(const void *base, const char *path) {
         for (found_name &n : names) // which stand in its file
             n = {};
     o.base = base;
-    o.has_names = o.file.open(path[0] == '/' ? path : "/proc/self/exe");
+    if (is_program(base))
+        path = "/proc/self/exe";
+    o.has_names = path[0] == '/' && o.file.open(path); // else relative to where it was loaded
+    if (o.has_names && !o.file.begins_as(base)) {      // replaced since then
+        o.file.close();
+        o.has_names = false;
+    }
     return o;
 }
 

@@ -10,6 +10,7 @@
 
 #include <cstring>
 #include <dlfcn.h>
+#include <sys/mman.h>
 #include <unwind.h>
 
 #if defined(__x86_64__)
@@ -137,6 +138,32 @@ bool load_libunwind(bool say_if_missing) {
              "glibc 2.35; without them they follow frame pointers, which code built without them "
              "does not keep");
     return there;
+}
+
+namespace {
+
+struct visit {
+    alignas(64) void *here[COCTX_LIVE_REGS], *there[COCTX_LIVE_REGS];
+};
+
+void *load_and_return(void *visiting, void *) {
+    load_libunwind(false);
+    auto *v = static_cast<visit *>(visiting);
+    coctx_swap_regs(v->there, v->here);
+    __builtin_unreachable();
+}
+
+} // namespace
+
+void load_libunwind_elsewhere() {
+    constexpr size_t bytes = 1024 * 1024;
+    sys::word low = sys::mmap_anonymous(bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+    if (sys::failed(low))
+        return;
+    visit v{};
+    coctx_make_regs(v.there, reinterpret_cast<char *>(low), bytes, load_and_return, &v, nullptr);
+    coctx_swap_regs(v.here, v.there);
+    sys::munmap(reinterpret_cast<void *>(low), bytes);
 }
 
 int walk_own_frames([[maybe_unused]] void *first_pc, [[maybe_unused]] void **pcs,

@@ -25,6 +25,8 @@ namespace corun {
 // True when libunwind is there now. Tries once; says what to install when it is missing, unless told
 // otherwise. Not from a signal handler, and not on a stack without room: dlopen allocates and is deep.
 bool load_libunwind(bool say_if_missing = true);
+// The same on a stack made for it, quietly: for whoever does not know how much room there is.
+void load_libunwind_elsewhere();
 // Whether a first load_libunwind has ended, well or not.
 bool libunwind_was_sought();
 bool libunwind_loaded();

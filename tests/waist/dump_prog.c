@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// dump_prog THREADS [handler]: threads that wait in different ways, each below nested calls; "ready" once
+// dump_prog THREADS [handler|small|fork]: threads that wait in different ways, each below nested calls; "ready" once
 // all do, then it lives until its stdin ends. handler: SIGQUIT is the program's.
+// small: the first of them is made on a stack of 16 KiB, and has a name that a terminal would obey.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
@@ -10,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define NESTED __attribute__((noinline))
@@ -85,6 +88,39 @@ static int connect_pair(void) {
     return pair[0];
 }
 
+static void *named(void *unused) {
+    pthread_setname_np(pthread_self(), "\033[31m\nthread 7");
+    pause();
+    return unused;
+}
+static void make_first_thread(void) {
+    pthread_t t;
+    if (pthread_create(&t, NULL, named, NULL) != 0)
+        abort();
+}
+static void first_thread_on_a_small_stack(void) {
+    enum { bytes = 16 * 1024 };
+    static ucontext_t here, there;
+    getcontext(&there);
+    there.uc_stack.ss_sp = malloc(bytes);
+    there.uc_stack.ss_size = bytes;
+    there.uc_link = &here;
+    makecontext(&there, make_first_thread, 0);
+    swapcontext(&here, &there);
+}
+
+// A child of one thread, as natively: SIGQUIT ends it.
+static void child_of_one_thread(void) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        kill(getpid(), SIGQUIT);
+        _exit(1);
+    }
+    waitpid(child, &status, 0);
+    printf("a child ends by signal %d\n", WTERMSIG(status));
+}
+
 static void own_handler(int s) {
     (void)s;
     if (write(1, "own handler\n", 12) != 12)
@@ -102,12 +138,16 @@ int main(int argc, char **argv) {
         return 2;
     pthread_mutex_lock(&held);
     pthread_t *all = calloc((size_t)threads + 1, sizeof *all);
+    if (argc > 2 && strcmp(argv[2], "small") == 0)
+        first_thread_on_a_small_stack();
     for (long i = 0; i < threads; ++i)
         if (pthread_create(&all[i], NULL, thread_main, (void *)i) != 0)
             return 3;
     while (waiting < threads)
         usleep(1000);
     usleep(10000);
+    if (argc > 2 && strcmp(argv[2], "fork") == 0)
+        child_of_one_thread();
     printf("ready %d\n", getpid());
     fflush(stdout);
     char c;

@@ -119,6 +119,28 @@ finish
 verdict 'a stderr that takes nothing holds nobody up' '[ $code = 0 ] && grep -qx "joined 300" out'
 exec 8<&-
 
+# Nobody can read it any more.
+corun "$prog" 6 <input >out 2>full &
+job=$!
+exec 9>input 8<full
+until_text out '^ready ' && pid=$(sed -n 's/^ready //p' out | head -1)
+exec 8<&-
+"$B/corun" dump "$pid" >said 2>&1
+finish
+verdict 'a stderr whose reader is gone ends nobody' '[ $code = 0 ] && grep -qx "joined 6" out'
+
+begin "$prog" 6 fork
+verdict 'a child that has made no thread is ended by SIGQUIT' 'grep -qx "a child ends by signal 3" out && [ "$(dumps)" = 0 ]'
+finish
+
+begin "$prog" 6 small
+kill -QUIT "$pid"
+verdict 'the first thread, made on a small stack' 'until_dumps 1 && [ "$(grep -c ^thread err)" = 8 ]'
+"$B/corun" ps "$pid" >listed 2>&1
+verdict 'a name that a terminal would obey is shown, not obeyed' \
+    '! grep -q $'"'\\033'"' err listed && ! grep -q "^thread 7" err && grep -qF "?[31m?thread 7" err && grep -qF "?[31m?thread 7" listed'
+finish
+
 refused() { "$B/corun" "${@:2}" >said 2>&1; [ $? = 125 ] && grep -qE -- "$1" said; }
 sleep 60 &
 other=$!
@@ -128,5 +150,7 @@ verdict '... ps, too' 'refused "^corun: process $other does not run under corun$
 verdict 'no number at all' 'refused "^corun: dump: the number of a process is missing" dump'
 verdict 'a word behind it' 'refused "one PID, and nothing behind it" dump $other x'
 kill $other
+verdict 'one signal for two things is refused' 'refused "one signal is not for both" --stats-signal=USR1 --dump-signal=USR1 true &&
+    refused "with --stats that signal ends" --stats --dump-signal=HUP true'
 verdict '--dump-signal=SEGV is refused' 'refused "^corun: --dump-signal=SEGV: it may be" --dump-signal=SEGV true'
 exit $status
