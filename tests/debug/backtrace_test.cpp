@@ -3,14 +3,7 @@
 // where it begins and ends:   entry -> outer -> middle -> inner -> (stop here)
 #include "co_routine/co_routine.h"
 
-#include "co_ctx/coctx.h"
-#include "co_routine/debug/unwinder.h"
 #include "tests/debug/child.h"
-#if defined(__x86_64__)
-#include "co_ctx/x86_64/layout.h"
-#else
-#include "co_ctx/i386/layout.h"
-#endif
 
 #include <cerrno>
 #include <csignal>
@@ -20,7 +13,6 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <pthread.h>
-#include <sys/mman.h>
 
 namespace {
 
@@ -28,11 +20,6 @@ namespace {
 #define KEEP_FRAME() __asm__ volatile("" ::: "memory") // no tail call
 
 constexpr int most = 64;
-#if defined(__x86_64__)
-constexpr size_t offset_of_pc = COCTX_OFFSET_RIP;
-#else
-constexpr size_t offset_of_pc = COCTX_OFFSET_EIP;
-#endif
 using stop_function = void (*)();
 
 IN_SECTION(chain_inner) void inner(stop_function stop) {
@@ -242,23 +229,6 @@ TEST(Backtrace, OnASharedStackIsWholeInPlaceAndOut) {
     co_release(a);
     co_release(b);
     EXPECT_EQ(0, co_release_sharestack(shared));
-}
-
-// In an object, as far as the dynamic linker knows, and not readable.
-alignas(4096) char shut_page[4096];
-
-TEST(Backtrace, RegistersThatLeadNowhereEndTheWalk) {
-    co_backtrace(co_self(), nullptr, 0);
-    ASSERT_EQ(0, mprotect(shut_page, sizeof shut_page, PROT_NONE));
-    for (uintptr_t bad :
-         {reinterpret_cast<uintptr_t>(shut_page) + 64, uintptr_t{8}, UINTPTR_MAX - 7}) {
-        void *regs[COCTX_LIVE_REGS], *pcs[most];
-        for (void *&r : regs)
-            r = reinterpret_cast<void *>(bad);
-        regs[offset_of_pc / sizeof(void *)] = reinterpret_cast<void *>(&inner);
-        EXPECT_GE(1, corun::walk_suspended(regs, {}, pcs, most));
-    }
-    mprotect(shut_page, sizeof shut_page, PROT_READ | PROT_WRITE);
 }
 
 TEST(Backtrace, OnAnAddressRangeOfItsOwnThatIsShut) {
