@@ -5,6 +5,8 @@
 #include "co_hook/launcher/text.h"
 #include "co_hook/launcher/threads.h"
 
+#include "co_routine/base/clock.h"
+
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -21,13 +23,19 @@ bool is_number(const char *word) {
     return word != nullptr && *word != '\0' && strspn(word, "0123456789") == strlen(word);
 }
 
-int dump(char **arguments) {
+// The one that they name, with threads to ask about.
+attached only_process(char **arguments) {
     if (arguments[1] != nullptr)
-        fail(exit_cannot, "dump: one PID, and nothing behind it");
+        fail(exit_cannot, "one PID, and nothing behind it");
     attached p = attach(arguments[0]);
     if (!is_active(p))
-        fail(exit_cannot, "process %d has never had a second thread: there is nothing to dump",
+        fail(exit_cannot, "process %d has never had a second thread: there is nothing to show",
              p.pid);
+    return p;
+}
+
+int dump(char **arguments) {
+    attached p = only_process(arguments);
     siginfo_t info{};
     info.si_signo = waist::set_ids_signal;
     info.si_code = SI_QUEUE;
@@ -44,15 +52,9 @@ int dump(char **arguments) {
     return 0;
 }
 
-const char *in_words(long long ms) {
-    long long s = ms / 1000;
-    if (ms < 0)
-        return "-";
-    if (s < 10)
-        return text("%lld ms", ms);
-    if (s < 6000)
-        return text("%lld s", s);
-    return s < 360000 ? text("%lld min", s / 60) : text("%lld h", s / 3600);
+const char *duration(int64_t ns) {
+    spoken_duration d = in_words(ns);
+    return ns < 0 ? "-" : text("%lld %s", d.count, d.unit);
 }
 
 const char *kib(size_t bytes) { return bytes == 0 ? "-" : text("%zuK", bytes / 1024); }
@@ -70,12 +72,7 @@ const char *subject_of(const attached &p, const thread_row &r) {
 }
 
 int ps(char **arguments) {
-    if (arguments[1] != nullptr)
-        fail(exit_cannot, "ps: one PID, and nothing behind it");
-    attached p = attach(arguments[0]);
-    if (!is_active(p))
-        fail(exit_cannot, "process %d has never had a second thread: there is nothing to list",
-             p.pid);
+    attached p = only_process(arguments);
     read_peers(p);
     thread_list list = read_threads(p);
     printf("%10s %-16s %-7s %-10s %8s %7s %8s %9s  %s\n", "THREAD", "NAME", "STATE", "CALL", "FOR",
@@ -84,7 +81,7 @@ int ps(char **arguments) {
         const thread_row &r = list.rows[i];
         printf("%10d %-16.16s %-7s %-10s %8s %7s %8s %9llu  %s\n", r.tid,
                r.name[0] == '\0' ? "-" : r.name, word_of(r.state), r.call == nullptr ? "-" : r.call,
-               in_words(r.waited_ms), kib(r.stack_used), kib(r.stack_bytes), r.waits,
+               duration(r.waited_ns), kib(r.stack_used), kib(r.stack_bytes), r.waits,
                subject_of(p, r));
     }
     return fflush(stdout) == 0 ? 0 : exit_cannot;

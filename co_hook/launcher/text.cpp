@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/launcher/text.h"
 
+#include "co_routine/base/check.h"
+
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -59,9 +61,7 @@ char *text_of(const char *bytes, size_t length) {
 }
 
 char *printable(char *text) {
-    for (char *at = text; *at != '\0'; at++)
-        if (static_cast<unsigned char>(*at) < ' ' || *at == 0x7f)
-            *at = '?';
+    make_printable(text, static_cast<unsigned>(strlen(text)));
     return text;
 }
 

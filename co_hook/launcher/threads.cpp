@@ -125,7 +125,7 @@ struct reader {
         printable(r.name);
         r.state = co.state;
         r.fd = -1;
-        r.waited_ms = -1;
+        r.waited_ns = -1;
         r.waits = t.counts.waits;
         if (co.state == co_state::parked && co.waiting != nullptr) {
             r.call = name_of_call(p, co.waiting);
@@ -134,9 +134,8 @@ struct reader {
             else
                 r.object = reinterpret_cast<uintptr_t>(co.subject.object);
             if (!co.has(flag_queued) && now_cycles > co.parked_at_cycles)
-                r.waited_ms = static_cast<long long>(
-                    cycle_ns * static_cast<double>(now_cycles - co.parked_at_cycles) /
-                    static_cast<double>(ns_per_ms));
+                r.waited_ns = static_cast<int64_t>(
+                    cycle_ns * static_cast<double>(now_cycles - co.parked_at_cycles));
         }
         if (t.stack_low != 0 && t.stack_high > t.stack_low) {
             r.stack_bytes = t.stack_high - t.stack_low;

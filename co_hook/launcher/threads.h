@@ -12,12 +12,12 @@ struct thread_row {
     int tid;
     char name[64]; // "": none
     co_state state;
-    const char *call;    // what it waits in; nullptr: nothing
-    int fd;              // and on; -1: no descriptor
-    uintptr_t object;    // or on what; 0: nothing
-    long long waited_ms; // parked for so long, about; -1: not parked
-    size_t stack_bytes;  // 0: not known
-    size_t stack_used;   // of them in memory, by whole pages
+    const char *call;   // what it waits in; nullptr: nothing
+    int fd;             // and on; -1: no descriptor
+    uintptr_t object;   // or on what; 0: nothing
+    int64_t waited_ns;  // parked for so long, about; -1: not parked
+    size_t stack_bytes; // 0: not known
+    size_t stack_used;  // of them in memory, by whole pages
     unsigned long long waits;
 };
 

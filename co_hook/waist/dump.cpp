@@ -8,6 +8,7 @@
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stderr.h"
+#include "co_hook/waist/thread_names.h"
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/user_memory.h"
@@ -17,6 +18,7 @@
 #include "co_routine/loop/park.h"
 
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
@@ -34,7 +36,6 @@ namespace corun::waist {
 namespace {
 
 constexpr wait_kind request_kind{"a request for a dump", false, nullptr};
-constexpr wait_kind turn_kind{"its turn", false, nullptr};
 
 // Room for one thread at least; written out when half of it is full.
 constexpr size_t text_bytes = 128 * 1024;
@@ -72,12 +73,11 @@ word write_piece(const char *from, size_t bytes) {
 
 // The others run while stderr takes nothing. What cannot be written is dropped.
 void write_out() {
-    constexpr size_t never_waits =
-        4096; // PIPE_BUF: so much fits where poll says that there is room
+    constexpr size_t never_waits = PIPE_BUF; // fits where poll says that there is room
     for (size_t done = 0; done < dump.length && is_stderr();) {
         pollfd room{2, POLLOUT, 0};
-        if (calls::poll(&room, 1, -1, nullptr) <= 0)
-            continue;
+        if (calls::poll(&room, 1, -1, nullptr) < 0)
+            break;
         size_t left = dump.length - done;
         word n = write_piece(dump.text + done, left < never_waits ? left : never_waits);
         if (n <= 0 && n != -EINTR && n != -EAGAIN)
@@ -85,11 +85,6 @@ void write_out() {
         done += n > 0 ? static_cast<size_t>(n) : 0;
     }
     dump.length = 0;
-}
-
-void let_others_run() {
-    while (park(turn_kind, {}, now_ns()) != -ETIMEDOUT) {
-    }
 }
 
 // ---- libunwind
@@ -158,15 +153,11 @@ void add_owner(const thread *t, char *line, unsigned *length) {
 
 void add_thread(const thread *t) {
     char who[96], stack[64] = "", line[dump_line_bytes];
-    const co_extra *extra = t->co->extra;
-    bool has_name = extra && extra->name[0];
-    unsigned n = format_line(who, sizeof who, "thread %d", t->tid);
-    if (has_name)
-        format_line(who + n, sizeof who - n, " '%s'", extra->name);
+    describe_thread(who, sizeof who, t);
     if (t->stack_low != 0)
         format_line(stack, sizeof stack, "; stack %zu bytes, %zu used",
                     t->stack_high - t->stack_low, stack_used(t->stack_low, t->stack_high));
-    n = format_coroutine(line, sizeof line, t->co, {who, stack});
+    unsigned n = format_coroutine(line, sizeof line, t->co, {who, stack});
     add_owner(t, line, &n);
     add_line(line, n);
     void *pcs[most_dumped_frames];
@@ -203,7 +194,7 @@ bool write_some(worker *w) {
         bool full = dump.length > text_bytes / 2;
         if (!full && now_ns() - began <= stretch_ns)
             continue;
-        full ? write_out() : let_others_run();
+        full ? write_out() : pause_until(now_ns());
         return true; // from the beginning: n may have ended
     }
     return false;

@@ -6,7 +6,6 @@
 
 #include "co_routine/loop/park.h"
 
-#include <cerrno>
 #include <sys/mman.h>
 
 namespace corun::waist {
@@ -35,11 +34,6 @@ void trim(thread *t) {
         return;
     uintptr_t unused = sp / page_size * page_size - t->stack_low;
     sys::madvise(reinterpret_cast<void *>(t->stack_low), unused, MADV_DONTNEED);
-}
-
-void pause_until(int64_t deadline_ns) {
-    while (park(trim_kind, {}, deadline_ns) != -ETIMEDOUT) {
-    }
 }
 
 void sleep_until_activity() {

@@ -4,11 +4,11 @@
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stderr.h"
+#include "co_hook/waist/thread_names.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/check.h"
 #include "co_routine/debug/dump.h"
-#include "co_routine/debug/symbol_names.h"
 #include "co_routine/debug/unwinder.h"
 
 #include <sys/mman.h>
@@ -81,20 +81,21 @@ void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
     t->has_overflowed = true;
     if (!is_stderr())
         return;
-    const char *name = t->co && t->co->extra ? t->co->extra->name : "";
     bool is_main = t->stack_low == 0;
-    size_t used = is_main ? stack.bytes() : stack_used(t->stack_low, t->stack_high);
-    char line[dump_line_bytes];
-    unsigned n = format_line(line, sizeof line, "corun: thread %d%s%s%s: stack overflow: ", t->tid,
-                             *name ? " '" : "", name, *name ? "'" : "");
-    n += format_line(line + n, static_cast<unsigned>(sizeof line) - n,
-                     "its stack has %zu bytes, %zu of them used; %p was touched; raise %s\n",
-                     stack.bytes(), used, reinterpret_cast<void *>(address),
-                     is_main ? "its limit (ulimit -s)"
-                             : "--stack, or what the program asks for (pthread_attr_setstacksize)");
+    char line[dump_line_bytes], who[96], used[48] = "";
+    describe_thread(who, sizeof who, t);
+    if (!is_main)
+        format_line(used, sizeof used, ", %zu of them used",
+                    stack_used(t->stack_low, t->stack_high));
+    unsigned n = format_line(
+        line, sizeof line,
+        "corun: %s: stack overflow: its stack has %zu bytes%s; %p was touched; raise %s\n", who,
+        stack.bytes(), used, reinterpret_cast<void *>(address),
+        is_main ? "its limit (ulimit -s)"
+                : "--stack, or what the program asks for (pthread_attr_setstacksize)");
     sys::write(2, line, n);
-    block_in_kernel(all_signals &
-                    ~of_touches); // which the walk makes, of memory that may not be there
+    // The walk touches memory that may not be there.
+    block_in_kernel(all_signals & ~of_touches);
     write_frames(m);
     block_in_kernel(all_signals);
 }

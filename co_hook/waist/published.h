@@ -5,8 +5,9 @@
 // Rules
 //  - Who reads it reads memory of a process that goes on: everything may change between two looks.
 //  - layout tells builds apart: another one's pointers are not followed.
-//  - A request is signal 33 by sigqueue, its value the address of corun_published. corun handles that signal as soon as there
-//    is a second thread, whatever the program does with it; before that it would end the process.
+//  - A request is signal 33 by sigqueue, its value the address of corun_published. corun handles that signal
+//    as soon as there is a second thread, whatever the program does with it; before that it would end the
+//    process.
 #pragma once
 
 #include "co_hook/waist/worker.h"

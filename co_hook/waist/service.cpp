@@ -4,6 +4,7 @@
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/loop/inbox.h"
+#include "co_routine/loop/park.h"
 
 #include <sys/mman.h>
 
@@ -22,6 +23,12 @@ bool service::start(worker *w, pfn_co_routine_t main, size_t bytes) {
     count_as_started(w->env, co_);
     w->env->make_ready(co_);
     return true;
+}
+
+void pause_until(int64_t deadline_ns) {
+    static constexpr wait_kind kind{"its time", false, nullptr};
+    while (park(kind, {}, deadline_ns) == 0) {
+    }
 }
 
 void service::wake() {

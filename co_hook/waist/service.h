@@ -23,4 +23,7 @@ class service {
     coroutine *co_ = nullptr;
 };
 
+// Parks the running service until then, whatever wakes it; -ENOMEM ends it sooner.
+void pause_until(int64_t deadline_ns);
+
 } // namespace corun::waist

@@ -8,7 +8,7 @@
 //  - At the end: exit_group, the last thread's exit, and SIGTERM, SIGINT and SIGHUP where the program
 //    left them at their default. A process that is killed otherwise, or executes another program,
 //    leaves no table. The child of a fork has counts of its own, and a table if it had threads.
-//  - A table is written where nothing of the runtime is under way: in the loop, or in a signal that
+//  - A table is written where nothing of the runtime is under way: by a coroutine of its own, or in a signal that
 //    has interrupted the program's own code.
 #pragma once
 

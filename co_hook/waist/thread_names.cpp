@@ -132,4 +132,11 @@ void name_is_closing(int fd) {
     }
 }
 
+unsigned describe_thread(char *out, unsigned size, const thread *t) {
+    const char *name = t->co && t->co->extra ? t->co->extra->name : "";
+    unsigned n = format_line(out, size, *name ? "thread %d '%s'" : "thread %d", t->tid, name);
+    make_printable(out, n);
+    return n;
+}
+
 } // namespace corun::waist

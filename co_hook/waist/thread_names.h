@@ -16,4 +16,7 @@ void inherit_name(const thread *self, thread *child);
 word open_name(const char *path, word flags);
 void name_is_closing(int fd);
 
+// "thread 250413059 'worker'", with nothing in it that a terminal would obey. Returns the length.
+unsigned describe_thread(char *out, unsigned size, const thread *t);
+
 } // namespace corun::waist

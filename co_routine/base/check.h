@@ -26,6 +26,13 @@ void set_name_function(name_function f);
 unsigned format_line(char *out, unsigned size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+// Names and paths are anybody's: what a terminal would obey becomes '?'.
+inline void make_printable(char *text, unsigned length) {
+    for (unsigned i = 0; i < length; ++i)
+        if (static_cast<unsigned char>(text[i]) < ' ' || text[i] == 0x7f)
+            text[i] = '?';
+}
+
 } // namespace corun
 
 #define CO_LIKELY(x) __builtin_expect(!!(x), 1)

@@ -47,6 +47,20 @@ inline int64_t deadline_in_ms(long ms) {
     return deadline_in(ns);
 }
 
+// For people: two digits at least, of one unit.
+struct spoken_duration {
+    long long count;
+    const char *unit;
+};
+inline spoken_duration in_words(int64_t ns) {
+    auto ms = static_cast<long long>(ns / ns_per_ms), s = ms / 1000, minutes = s / 60;
+    if (s < 10)
+        return {ms, "ms"};
+    if (minutes < 100)
+        return {s, "s"};
+    return minutes < 6000 ? spoken_duration{minutes, "min"} : spoken_duration{minutes / 60, "h"};
+}
+
 // A cheap, unscaled tick for "has it been long" decisions only.
 inline uint64_t cycles() { return __builtin_ia32_rdtsc(); }
 

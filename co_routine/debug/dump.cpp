@@ -26,17 +26,9 @@ struct text {
 
 // Nothing below 0, which is not known.
 void add_duration(text &out, const char *before, int64_t ns) {
-    auto ms = static_cast<long long>(ns / ns_per_ms), s = ms / 1000, minutes = s / 60;
-    if (ns < 0)
-        return;
-    if (s < 10)
-        out.add("%s%lld ms", before, ms);
-    else if (minutes < 100)
-        out.add("%s%lld s", before, s);
-    else if (minutes < 6000)
-        out.add("%s%lld min", before, minutes);
-    else
-        out.add("%s%lld h", before, minutes / 60);
+    spoken_duration d = in_words(ns);
+    if (ns >= 0)
+        out.add("%s%lld %s", before, d.count, d.unit);
 }
 
 void add_wait(text &out, const coroutine *co) {
@@ -132,9 +124,7 @@ unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const d
         line.add("%s", words.stack);
     else
         add_stack(line, co);
-    for (unsigned i = 0; i < line.length; ++i) // names and paths are anybody's
-        if (static_cast<unsigned char>(out[i]) < ' ' || out[i] == 0x7f)
-            out[i] = '?';
+    make_printable(out, line.length);
     out[line.length++] = '\n';
     out[line.length] = '\0';
     return line.length;

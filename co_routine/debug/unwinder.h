@@ -25,7 +25,8 @@ namespace corun {
 // True when libunwind is there now. Tries once; says what to install when it is missing, unless told
 // otherwise. Not from a signal handler, and not on a stack without room: dlopen allocates and is deep.
 bool load_libunwind(bool say_if_missing = true);
-// The same on a stack made for it, quietly: for whoever does not know how much room there is.
+// The same on a stack made for it, quietly: for whoever has no env (prepare_backtraces makes a coroutine), and
+// does not know how much room there is.
 void load_libunwind_elsewhere();
 // Whether a first load_libunwind has ended, well or not.
 bool libunwind_was_sought();
@@ -50,7 +51,7 @@ struct walk_request {
 int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, int max);
 
 // The same from what a suspended context saved, wherever the bytes of its stack are. Bad registers and
-// bad frames end the walk: nothing is read but the stack's bytes, and what is mapped.
+// bad frames end the walk: nothing is read but the stack's bytes, and what copy_from_user finds readable.
 int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int max);
 #if defined(__x86_64__)
 // The same for one that did not stop in a switch, with these registers.

@@ -68,24 +68,6 @@ TEST(Peer, OfInternetSocketsOfVersion6) {
     listens_and_accepts(AF_INET6, address, "127.0.0.1");
 }
 
-// Any address, by a datagram socket that is told its peer; none is sent.
-TEST(Peer, WritesVersion6AsInetNtopDoes) {
-    for (const char *text : {"::", "1::", "::2", "1:2:3:4:5:6:7:8", "1:0:0:4::", "1::4:0:0:8",
-                             "1:0:3:4:5:6:7:8", "fe80::1:0:0:1"}) {
-        sockaddr_in6 address{};
-        char expected[INET6_ADDRSTRLEN];
-        address.sin6_family = AF_INET6;
-        address.sin6_port = htons(80);
-        ASSERT_EQ(1, inet_pton(AF_INET6, text, &address.sin6_addr));
-        inet_ntop(AF_INET6, &address.sin6_addr, expected, sizeof expected);
-        socket_fd s(AF_INET6, SOCK_DGRAM);
-        if (connect(s.fd, reinterpret_cast<sockaddr *>(&address), sizeof address) == 0 &&
-            strcmp(text, "::") != 0) { // which means this machine
-            EXPECT_EQ("[" + std::string(expected) + "]:80", peer_of(s.fd));
-        }
-    }
-}
-
 TEST(Peer, OfLocalSockets) {
     std::string path = "/tmp/corun-peer-" + std::to_string(getpid());
     for (const std::string &name : {path, std::string(1, '\0') + path}) {

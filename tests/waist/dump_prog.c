@@ -144,8 +144,7 @@ int main(int argc, char **argv) {
         if (pthread_create(&all[i], NULL, thread_main, (void *)i) != 0)
             return 3;
     while (waiting < threads)
-        usleep(1000);
-    usleep(10000);
+        usleep(1000); // those that were counted then go on until they wait
     if (argc > 2 && strcmp(argv[2], "fork") == 0)
         child_of_one_thread();
     printf("ready %d\n", getpid());

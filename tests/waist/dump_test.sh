@@ -95,7 +95,7 @@ verdict '... SIGQUIT is as ever' '[ $code = 131 ]'
 begin "$prog" 0
 "$B/corun" dump "$pid" >said 2>&1
 code=$?
-verdict 'no second thread: an error' '[ $code = 125 ] && grep -qx "corun: process $pid has never had a second thread: there is nothing to dump" said'
+verdict 'no second thread: an error' '[ $code = 125 ] && grep -qx "corun: process $pid has never had a second thread: there is nothing to show" said'
 kill -QUIT "$pid"
 finish
 verdict '... and SIGQUIT is as ever' '[ $code = 131 ]'
@@ -138,7 +138,7 @@ kill -QUIT "$pid"
 verdict 'the first thread, made on a small stack' 'until_dumps 1 && [ "$(grep -c ^thread err)" = 8 ]'
 "$B/corun" ps "$pid" >listed 2>&1
 verdict 'a name that a terminal would obey is shown, not obeyed' \
-    '! grep -q $'"'\\033'"' err listed && ! grep -q "^thread 7" err && grep -qF "?[31m?thread 7" err && grep -qF "?[31m?thread 7" listed'
+    '! grep -q $'"'\\033'"' err listed && ! grep -q "^thread 7[^0-9]" err && grep -qF "?[31m?thread 7" err && grep -qF "?[31m?thread 7" listed'
 finish
 
 refused() { "$B/corun" "${@:2}" >said 2>&1; [ $? = 125 ] && grep -qE -- "$1" said; }

@@ -5,13 +5,7 @@
 . "${SRC_DIR:-.}/tests/hooks/lib.sh"
 [ -x "$B/corun" ] || { echo 'corun is not built'; exit 77; }
 unset CORUN_DEBUG CORUN_OPTIONS LD_PRELOAD
-echo '#include <sys/syscall.h>
-int number_of_thread(void) {
-    int r;
-    __asm__ volatile("syscall" : "=a"(r) : "0"(SYS_gettid) : "rcx", "r11", "memory");
-    return r;
-}' >"$scratch/lib.c"
-$CC -O2 -shared -fPIC -nostdlib "$scratch/lib.c" -o "$scratch/lib.so" || exit 1
+$CC -O2 -shared -fPIC -nostdlib "${SRC_DIR:-.}/tests/waist/own_call.c" -o "$scratch/lib.so" || exit 1
 filter=$B/tests/waist/filtered_prog
 program=("$filter" "$scratch/lib.so")
 number_of() { sed -n "s/^#define __NR_$1 //p" /usr/include/x86_64-linux-gnu/asm/unistd_64.h; }
