@@ -11,11 +11,6 @@
 #include "co_hook/calls/yield.h"
 
 #include <cerrno>
-#include <fcntl.h>
-#include <linux/close_range.h>
-#if defined(__i386__)
-#include <linux/net.h>
-#endif
 #include <sched.h>
 
 namespace corun::calls {
@@ -78,18 +73,6 @@ word raw_pselect(const word (&a)[6], bool time64) {
     return raw_select(a, time64, ns_per_s, m.mask);
 }
 
-word raw_recvmmsg(const word (&a)[6], bool time64) {
-    auto *at = as<void *>(a[4]);
-    int64_t ns;
-    if (int e = read_kernel_time(at, time64, &ns))
-        return e;
-    word r = calls::recvmmsg(as<int>(a[0]), as<mmsghdr *>(a[1]), as<unsigned>(a[2]), as<int>(a[3]),
-                             at ? &ns : nullptr);
-    if (at && r > 0 && !write_kernel_time(at, time64, ns))
-        return -EFAULT;
-    return r;
-}
-
 word raw_sleep(int clock, int flags, word wanted, word left, bool time64) {
     constexpr int timer_abstime = 1;
     int64_t ns, left_ns = 0;
@@ -138,76 +121,6 @@ bool transfer_call(long nr, const word (&a)[6], word *result) {
     }
 }
 
-#if defined(__i386__)
-bool socket_multiplexer(const word (&a)[6], word *result);
-#endif
-
-bool socket_call(long nr, const word (&a)[6], word *result) {
-    int fd = as<int>(a[0]);
-    switch (nr) {
-    case SYS_recvfrom:
-        *result = calls::recvfrom(fd, as<void *>(a[1]), as<size_t>(a[2]), as<int>(a[3]),
-                                  as<sockaddr *>(a[4]), as<socklen_t *>(a[5]));
-        return true;
-    case SYS_recvmsg:
-        return *result = calls::recvmsg(fd, as<msghdr *>(a[1]), as<int>(a[2])), true;
-    case SYS_recvmmsg:
-        return *result = raw_recvmmsg(a, words_are_long), true;
-    case SYS_sendto:
-        *result = calls::sendto(fd, as<const void *>(a[1]), as<size_t>(a[2]), as<int>(a[3]),
-                                as<const sockaddr *>(a[4]), as<socklen_t>(a[5]));
-        return true;
-    case SYS_sendmsg:
-        return *result = calls::sendmsg(fd, as<const msghdr *>(a[1]), as<int>(a[2])), true;
-    case SYS_sendmmsg:
-        *result = calls::sendmmsg(fd, as<mmsghdr *>(a[1]), as<unsigned>(a[2]), as<int>(a[3]));
-        return true;
-    case SYS_accept4:
-        *result = calls::accept4(fd, as<sockaddr *>(a[1]), as<socklen_t *>(a[2]), as<int>(a[3]));
-        return true;
-    case SYS_connect:
-        return *result = calls::connect(fd, as<const sockaddr *>(a[1]), as<socklen_t>(a[2])), true;
-#if defined(__i386__)
-    case SYS_socketcall:
-        return socket_multiplexer(a, result);
-    case SYS_recvmmsg_time64:
-        return *result = raw_recvmmsg(a, true), true;
-#else
-    case SYS_accept:
-        return *result = calls::accept4(fd, as<sockaddr *>(a[1]), as<socklen_t *>(a[2]), 0), true;
-#endif
-    default:
-        return false;
-    }
-}
-
-#if defined(__i386__)
-// All of the sockets in one number.
-bool socket_multiplexer(const word (&a)[6], word *result) {
-    constexpr struct {
-        int number, words;
-        long nr;
-    } known[] = {{SYS_CONNECT, 3, SYS_connect},  {SYS_ACCEPT, 3, SYS_accept4},
-                 {SYS_SEND, 4, SYS_sendto},      {SYS_RECV, 4, SYS_recvfrom},
-                 {SYS_SENDTO, 6, SYS_sendto},    {SYS_RECVFROM, 6, SYS_recvfrom},
-                 {SYS_SENDMSG, 3, SYS_sendmsg},  {SYS_RECVMSG, 3, SYS_recvmsg},
-                 {SYS_ACCEPT4, 4, SYS_accept4},  {SYS_RECVMMSG, 5, SYS_recvmmsg},
-                 {SYS_SENDMMSG, 4, SYS_sendmmsg}};
-    for (const auto &k : known) {
-        if (k.number != a[0])
-            continue;
-        const auto *given = as<const word *>(a[1]);
-        if (!can_read(given, static_cast<size_t>(k.words) * sizeof(word)))
-            return *result = -EFAULT, true;
-        word words[6] = {};
-        for (int i = 0; i < k.words; ++i)
-            words[i] = given[i];
-        return socket_call(k.nr, words, result);
-    }
-    return false;
-}
-#endif
-
 bool timed_call(long nr, const word (&a)[6], word *result) {
     switch (nr) {
     case SYS_poll:
@@ -240,33 +153,6 @@ bool timed_call(long nr, const word (&a)[6], word *result) {
     default:
         return false;
     }
-}
-
-word close_outside(int fd) {
-    if (int e = before_close(fd))
-        return e;
-    word r = sys::close(fd);
-    after_close(fd);
-    return r;
-}
-
-word dup_onto(long nr, const word (&a)[6], bool in_coroutine) {
-    int from = as<int>(a[0]), to = as<int>(a[1]);
-    bool moves = from != to && !(nr == SYS_dup3 && (a[2] & ~word{O_CLOEXEC}));
-    if (moves && in_coroutine)
-        if (int e = outwait_turns(to))
-            return e;
-    if (moves)
-        if (int e = before_dup_onto(from, to))
-            return e;
-    word r = sys::call(nr, from, to, a[2]);
-    if (moves && !sys::failed(r))
-        note_duplicate(from, to, true);
-    return r;
-}
-
-word close_part(unsigned first, unsigned last) {
-    return sys::call(SYS_close_range, first, last, 0);
 }
 
 bool all_in_one([[maybe_unused]] long nr) {
@@ -302,50 +188,18 @@ bool change_outside(long nr, const word (&a)[6], word *result) {
     }
 }
 
-// What changes the numbers, in coroutines and outside.
-bool descriptor_call(long nr, const word (&a)[6], bool in_coroutine, word *result) {
-    int fd = as<int>(a[0]);
-    switch (nr) {
-    case SYS_close:
-        return *result = in_coroutine ? calls::close(fd) : close_outside(fd), true;
-    case SYS_dup:
-        *result = sys::call(SYS_dup, fd);
-        if (!sys::failed(*result))
-            note_duplicate(fd, as<int>(*result), false);
-        return true;
-    case SYS_dup2:
-    case SYS_dup3:
-        return *result = dup_onto(nr, a, in_coroutine), true;
-    case SYS_close_range:
-        if (a[2] == CLOSE_RANGE_UNSHARE && as<unsigned>(a[0]) <= as<unsigned>(a[1])) {
-            if (word e = unshare_descriptors())
-                return *result = e, true;
-        } else if (a[2] != 0) {
-            return false;
-        }
-        before_close_range(as<unsigned>(a[0]), as<unsigned>(a[1]));
-        *result = close_around_reserved(as<unsigned>(a[0]), as<unsigned>(a[1]), close_part);
-        after_close_range(as<unsigned>(a[0]), as<unsigned>(a[1]));
-        return true;
-    case SYS_fcntl:
-#if defined(__i386__)
-    case SYS_fcntl64:
-#endif
-        *result = sys::call(nr, fd, a[1], a[2]);
-        after_fcntl(fd, as<int>(a[1]), a[2], *result);
-        return true;
-    case SYS_ioctl:
-        *result = sys::call(SYS_ioctl, fd, a[1], a[2]);
-        after_ioctl(fd, as<unsigned long>(a[1]), a[2], *result);
-        return true;
-    default:
-        return false;
-    }
-}
-
 } // namespace
 
 bool dispatch(long nr, const word (&a)[6], bool in_coroutine, word *result) {
+#if defined(__i386__)
+    if (nr == SYS_socketcall) {
+        word words[6];
+        if (word e = unpack_socketcall(a, &nr, words))
+            return *result = e, true;
+        if (nr != SYS_socketcall)
+            return dispatch(nr, words, in_coroutine, result);
+    }
+#endif
     switch (nr) {
     case SYS_futex:
         return *result = futex(a, words_are_long, in_coroutine), true;
@@ -359,13 +213,13 @@ bool dispatch(long nr, const word (&a)[6], bool in_coroutine, word *result) {
     if (CO_UNLIKELY(changes_credentials(nr, a[0])))
         if (int e = before_credentials_change(true))
             return *result = e, true;
-    if (in_coroutine &&
-        (transfer_call(nr, a, result) || socket_call(nr, a, result) || timed_call(nr, a, result) ||
-         dispatch_wait(nr, a, result) || dispatch_file_call(nr, a, result)))
+    if (in_coroutine && (transfer_call(nr, a, result) || dispatch_socket_call(nr, a, result) ||
+                         timed_call(nr, a, result) || dispatch_wait(nr, a, result) ||
+                         dispatch_file_call(nr, a, result)))
         return true;
     if (!in_coroutine && change_outside(nr, a, result))
         return true;
-    return descriptor_call(nr, a, in_coroutine, result);
+    return dispatch_descriptor_call(nr, a, in_coroutine, result);
 }
 
 } // namespace corun::calls

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 
 static pthread_t begin(void *(*f)(void *), void *argument) {
@@ -302,6 +303,39 @@ static void all_numbers_are_the_programs(void) {
     end_of_child(pid);
 }
 
+// ---- A time limit that comes after a wait, and goes again
+
+static int ends[2];
+static void *write_later(void *unused) {
+    usleep(20000);
+    say("send", send(ends[1], "x", 1, 0));
+    return unused;
+}
+static void receive(const char *what) {
+    char c;
+    pthread_t t = begin(write_later, NULL);
+    say(what, recv(ends[0], &c, 1, 0));
+    pthread_join(t, NULL);
+}
+static void limit(int ms) {
+    struct timeval t = {.tv_usec = 1000L * ms};
+    setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+}
+static void limits_come_and_go(void) {
+    char c;
+    be_several();
+    socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+    receive("recv");
+    limit(10);
+    say("with a limit", recv(ends[0], &c, 1, 0));
+    limit(0);
+    receive("without");
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    say("non-blocking", recv(ends[0], &c, 1, 0));
+    fcntl(ends[0], F_SETFL, 0);
+    receive("blocking");
+}
+
 static const struct part parts[] = {
     {"the_first_thread_is_joined", the_first_thread_is_joined},
     {"in_a_child_too", in_a_child_too},
@@ -316,6 +350,7 @@ static const struct part parts[] = {
     {"numbers", numbers},
     {"threads_need_no_descriptors", threads_need_no_descriptors},
     {"all_numbers_are_the_programs", all_numbers_are_the_programs},
+    {"limits_come_and_go", limits_come_and_go},
 };
 
 int main(int argc, char **argv) {
