@@ -1,38 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# co_routine/debug/co_gdb.py: co list, co bt and co switch show every coroutine of gdb_parked.cpp exactly as it
+# co_routine/debug/co_gdb.py: co list, co bt and co switch show every coroutine of parked.cpp exactly as it
 # is, on the live process and on its core files, with libcorun.a and libcorun.so, and harm nothing: the
 # program goes on, finds its variables as they were, and ends with status 0.
-set -u
-B=$(readlink -f "${BUILD_DIR:-build/x86_64}")
+. tests/debug/parked.sh
 command -v gdb >/dev/null || { echo 'skip - coroutines in gdb: no gdb (apt install gdb)'; exit 0; }
 gdb -nx -batch -ex 'python gdb.lookup_static_symbols, gdb.PendingFrame.level' 2>&1 | grep -q . &&
     { echo 'skip - coroutines in gdb: this one has no Python, or is older than 11'; exit 0; }
 
-tree=$PWD
 script=$tree/co_routine/debug/co_gdb.py
-scratch=$(mktemp -d)
-pid=
-finish() {
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null
-    rm -rf "$scratch"
-}
-trap finish EXIT
-status=0
-verdict() { # exit status, what, file with the reason
-    if [ "$1" = 0 ]; then
-        echo "ok - $2"
-    else
-        tail -40 "$3" | cut -c1-300 | sed 's/^/# /'
-        echo "not ok - $2"
-        status=1
-    fi
-}
-compare() { # what, expected, seen
-    diff "$2" "$3" >"$scratch/diff"
-    verdict $? "$1" "$scratch/diff"
-}
-
 gdb_run() { # arguments of gdb
     timeout 120 gdb -nx -batch -ex 'set width 0' -ex 'set height 0' -ex 'set style enabled off' \
         -ex 'set print frame-arguments all' -ex 'set debuginfod enabled off' -ex 'set confirm off' "$@" 2>&1
@@ -41,15 +17,18 @@ may_not_trace() { # output of gdb, what is skipped
     grep -q 'Operation not permitted' "$1" && echo "skip - $2: this process may not trace others"
 }
 
-# What is looked at in each process and core: the list, all frames, and by `co switch` the variables in
-# the innermost nest() of each and how deep it is.
-cat >"$scratch/look.gdb" <<EOF
+# What is looked at in each process and core: the list, all frames with their variables, and by `co switch`
+# the variables in the innermost nest() of each and how deep it is.
+cat >"$scratch/frames.gdb" <<EOF
 source $script
 echo \nLIST\n
 co list
 echo \nFRAMES\n
-co bt all
+co bt all -full
 echo \nVARIABLES\n
+EOF
+cat >"$scratch/look.gdb" <<EOF
+source frames.gdb
 python
 import re
 for line in gdb.execute("co list", to_string=True).splitlines():
@@ -65,37 +44,19 @@ end
 echo \nEND\n
 EOF
 
-# The same from what the program says of itself, in the form that gdb's words are brought to below.
-expected() { # list|frames|variables, output of the program
-    awk -v what="$1" '
-        BEGIN {
-            call["in_sleep"] = "parked sleep"; call["in_recv"] = "parked recv fd"; call["in_read"] = "parked read fd"
-            call["in_poll"] = "parked poll"; call["in_mutex"] = "parked mutex"; call["in_sem"] = "parked sem"
-            call["in_rdlock"] = "parked rwlock (read)"; call["in_wrlock"] = "parked rwlock (write)"
-            call["in_cond"] = "parked cond"; call["in_group"] = "parked wait group"; call["in_yield"] = "yielded"
-            call["in_chan_recv"] = "parked channel recv"; call["in_chan_send"] = "parked channel send"
-            call["in_join"] = "parked join"
-        }
-        $1 != "seat" { next }
-        what == "list" { print "seat", $2, $8, call[$4] }
-        what == "variables" { print "seat", $2, "mark =", $2 * 1000 + 1, "depth", $6 }
-        what == "frames" {
-            print "seat", $2, $4
-            for (i = 1; i <= $6; ++i) print "seat", $2, "nest seat=" $2 " left=" i
-            print "seat", $2, "begin"; print "seat", $2, "corun::coroutine_entry"; print "seat", $2, "coctx_start_frame"
-        }' "$2" | sort -s -V -k2,2
-}
 part() { sed -n "/^$1\$/,/^$2\$/{//!p}" "$3"; }
 seen_list() {
     part LIST FRAMES "$1" |
         sed -nE 's/^ +[0-9]+ +#[0-9]+ +seat ([0-9]+) +(.*) (shared|private) .* begin\(void\*\)$/seat \1 \3 \2/p' |
         sed -E 's/ +0x[0-9a-f]+.*//; s/ fd [0-9]+.*/ fd/; s/ +[0-9.]+ s *$//; s/  +yes *$//; s/ +$//; s/  +/ /g'
 }
-# The library's own frames, innermost, are left out, but none without a name; so is what is not a frame.
+# The library's own frames, innermost, are left out, but none without a name; so is what is neither frame nor variable.
 seen_frames() {
     part FRAMES VARIABLES "$1" | awk '
+        line && /^ +mark = [0-9]+$/ { sub(/^ +/, " "); line = line $0; next }
+        line { print line; line = "" }
         /^Coroutine #/ { outside = 0; mine = /\047seat [0-9]+\047/; seat = $4; gsub(/[^0-9]/, "", seat); next }
-        !mine || NF == 0 { next }
+        !mine || NF == 0 || /^No locals/ || /^ / { next }
         !/^#[0-9]+ / { print "seat", seat, $0; next }
         {
             sub(/^#[0-9]+ +(0x[0-9a-f]+ in )?/, "")
@@ -104,14 +65,15 @@ seen_frames() {
             name = $0; sub(/ ?\(.*/, "", name)
             if (name == "nest" && match($0, /seat=[0-9]+, left=[0-9]+/)) name = "nest " substr($0, RSTART, RLENGTH)
             sub(",", "", name)
-            print "seat", seat, name
-        }'
+            line = "seat " seat " " name
+        }
+        END { if (line) print line }'
 }
 seen_variables() { part VARIABLES END "$1" | grep '^seat'; }
 
-look_at() { # what, output of the program, output of gdb
-    for aspect in list frames variables; do
-        expected $aspect "$2" >expected
+look_at() { # what, output of the program, output of gdb, aspects (all of them)
+    for aspect in ${4:-list frames variables}; do
+        expected $aspect "$2" ' seat=SEAT left=LEFT mark = MARK' corun::coroutine_entry coctx_start_frame >expected
         seen_$aspect "$3" | sort -s -V -k2,2 >seen
         compare "$1: $aspect" expected seen
     done
@@ -120,39 +82,13 @@ look_at() { # what, output of the program, output of gdb
     verdict $? "$1: who is in place" "$3"
 }
 
-start() { # program, arguments: in the background, until it says "ready"
-    rm -f go
-    mkfifo go
-    "$@" <go >said 2>errors &
-    pid=$!
-    exec 7>go
-    for ((i = 0; i < 600; ++i)); do
-        grep -q '^ready' said && return
-        sleep 0.05
-    done
-    verdict 1 "$1 begins" errors
-    exit 1
-}
-wait_for_end() {
-    exec 7>&-
-    { wait "$pid"; code=$?; } 2>/dev/null
-    pid=
-}
-
-build() { # source, program, how it is linked
-    ${CXX:-g++} ${ARCHFLAGS:-} -std=c++20 -O0 -g -I"$tree" -I"$tree/co_routine" "$tree/tests/debug/$1.cpp" \
-        -o "$2" "${@:3}" -pthread -ldl >log 2>&1 && return
-    verdict 1 "$2 is built" log
-    exit 1
-}
-
 cd "$scratch" || exit 1 # where cores fall
-build gdb_parked static "$B/libcorun.a"
-build gdb_parked shared -L"$B" -lcorun -Wl,-rpath,"$B"
+build parked static "$B/libcorun.a"
+build parked shared -L"$B" -lcorun -Wl,-rpath,"$B"
 
 for kind in static shared; do
     # Alive, and on a core file that gdb writes of it. Then everybody is released.
-    start ./$kind
+    start ./$kind 56
     gdb_run -p $pid -x look.gdb -ex 'gcore by_gdb' -ex 'co gcore by_us' -ex 'co switch 1' -ex 'shell echo go >go' \
         -ex 'break everybody_is_released' -ex continue -ex 'co bt 1025' -ex 'co switch 1030' -ex continue >live
     if may_not_trace live "$kind, alive"; then
@@ -180,18 +116,34 @@ for kind in static shared; do
         continue
     fi
     rm -f core*
-    start ./$kind abort
+    start ./$kind 56 abort
     echo go >&7
     wait_for_end
     gdb_run ./$kind core* -x look.gdb >dead
     look_at "$kind, the kernel's core" said dead
 done
 
+# Of many: one for each way to wait, depth and kind of stack.
+start ./shared 1120
+gdb_run -p $pid -x frames.gdb -ex 'co gcore many' >live
+if may_not_trace live 'of 1,124 coroutines, alive'; then
+    echo go >&7
+    wait_for_end
+else
+    echo go >&7
+    wait_for_end
+    look_at 'of 1,124, alive' said live 'list frames'
+    [ "$(seen_list live | wc -l)" = 1124 ] && [ "$code" = 0 ]
+    verdict $? 'of 1,124: there are as many, unharmed' errors
+    gdb_run ./shared many -x frames.gdb >dead
+    look_at "of 1,124, co gcore's core" said dead 'list frames'
+fi
+
 # At each instruction of a switch all coroutines have the frames that they had before it.
 cat >steps.gdb <<EOF
 source $script
 tbreak main
-run < /dev/null > /dev/null
+run 56 < /dev/null > /dev/null
 break *coctx_swap_alike_regs
 ignore \$bpnum 12
 continue
@@ -227,8 +179,8 @@ fi
 # Without debug information there is an error that says what to do.
 mkdir stripped
 objcopy --strip-debug "$B/libcorun.so" stripped/libcorun.so.1
-build gdb_parked bare -L"$B" -lcorun -Wl,-rpath,"$scratch/stripped"
-start ./bare
+build parked bare -L"$B" -lcorun -Wl,-rpath,"$scratch/stripped"
+start ./bare 56
 gdb_run -p $pid -x "$script" -ex 'co list' >bare.log
 echo go >&7
 wait_for_end

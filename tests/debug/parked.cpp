@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// For gdb_test.sh: 56 coroutines, parked in 14 ways, 1 to 40 calls of nest() deep, every other one on a
-// shared stack, four of them in a second thread. It says what each must look like, one a line:
+// parked COUNT [dump|abort], for gdb_test.sh and parked_test.sh: so many coroutines and four in a second
+// thread, parked in 14 ways, 1 to 40 calls of nest() deep, half of them on shared stacks; 1120 is one for
+// each way, depth and kind of stack. It says what each must look like, one a line:
 //
 //     seat 17 way in_recv depth 13 stack shared
 //
 // then "ready". A byte on its standard input lets everybody go, and each looks whether its variables are
-// as they were; status 0 if so. With the argument "abort" it aborts then, everybody still parked.
+// as they were; status 0 if so. dump: co_dump comes before "ready". abort: when the byte comes it aborts,
+// everybody still parked.
 #include "co_routine/co_routine.h"
 
 #include <atomic>
@@ -22,10 +24,12 @@
 
 namespace {
 
-constexpr int ways = 14, seats = 4 * ways, seats_of_second_thread = 4, deepest = 40;
+constexpr int ways = 14, most_seats = 2 * 40 * ways, seats_of_second_thread = 4, deepest = 40;
 
-int ends[seats + seats_of_second_thread][2];
-stCoRoutine_t *sitting[seats + seats_of_second_thread];
+int seats;
+bool must_dump, must_abort;
+int ends[most_seats + seats_of_second_thread][2];
+stCoRoutine_t *sitting[most_seats + seats_of_second_thread];
 std::atomic<bool> released, spoiled;
 std::atomic<int> left_nest;
 co_mutex_t mutex;
@@ -36,7 +40,7 @@ stCoCond_t *cond;
 co_chan_t *empty_channel, *full_channel;
 stCoRoutine_t *keeper;
 
-int depth_of(int seat) { return 1 + seat % seats * (deepest - 1) / (seats - 1); }
+int depth_of(int seat) { return 1 + seat % seats * deepest / seats; }
 bool is_shared(int seat) { return seat / ways % 2 == 0; }
 
 void expect(bool so) {
@@ -49,7 +53,10 @@ void expect(bool so) {
 // What a debugger is to see, by these names.
 #define SEEN extern "C" __attribute__((noinline))
 
-SEEN void in_yield(int) { co_yield_to_resumer(co_self()); }
+SEEN void in_yield(int seat) {
+    co_yield_to_resumer(co_self());
+    expect(seat >= 0); // no tail call
+}
 SEEN void in_sleep(int) { expect(co_sleep_ms(1000000000) == ECANCELED); }
 SEEN void in_recv(int seat) {
     char byte = 0;
@@ -118,8 +125,10 @@ static void seat_one(int seat, stShareStack_t *stacks) {
     stCoRoutineAttr_t attr;
     memset(&attr, 0, sizeof attr);
     attr.share_stack = is_shared(seat) ? stacks : nullptr;
-    bool reads = way_of(seat).wait == in_read;
-    expect((reads ? pipe(ends[seat]) : socketpair(AF_UNIX, SOCK_STREAM, 0, ends[seat])) == 0);
+    if (way_of(seat).wait == in_read)
+        expect(pipe(ends[seat]) == 0);
+    if (way_of(seat).wait == in_recv || way_of(seat).wait == in_poll)
+        expect(socketpair(AF_UNIX, SOCK_STREAM, 0, ends[seat]) == 0);
     void *number = reinterpret_cast<void *>(static_cast<intptr_t>(seat));
     expect(co_go(&sitting[seat], &attr, begin, number) == 0);
     char name[16];
@@ -132,7 +141,8 @@ static void seat_one(int seat, stShareStack_t *stacks) {
 static void let_go() {
     for (int seat = 0; seat < seats + seats_of_second_thread; ++seat) {
         char byte = static_cast<char>(seat);
-        expect(write(ends[seat][1], &byte, 1) == 1);
+        if (ends[seat][1])
+            expect(write(ends[seat][1], &byte, 1) == 1);
         if (way_of(seat).wait == in_yield)
             co_wake(sitting[seat]);
         if (way_of(seat).wait == in_sleep)
@@ -152,7 +162,7 @@ static void let_go() {
 }
 
 // Holds what the others want until the byte comes.
-static void *keep(void *must_abort) {
+static void *keep(void *) {
     co_enable_hook_sys();
     co_mutex_lock(&mutex);
     co_rwlock_wrlock(&rwlock);
@@ -166,10 +176,16 @@ static void *keep(void *must_abort) {
     return nullptr;
 }
 
+static void dump_if_wanted() {
+    fflush(stdout);
+    expect(!must_dump || co_dump(STDOUT_FILENO, CO_DUMP_STACKS) >= seats_of_second_thread);
+}
+
 // When everybody who can run has come to where it waits.
 static void *say_ready(void *) {
     for (int i = 0; i < 3; ++i)
         co_yield_now();
+    dump_if_wanted();
     printf("ready\n");
     fflush(stdout);
     return nullptr;
@@ -180,6 +196,7 @@ static void *second_thread(void *all_are_seated) {
     for (int i = 0; i < seats_of_second_thread; ++i)
         seat_one(seats + i, stacks);
     auto post = [](void *sem) -> void * {
+        dump_if_wanted();
         co_sem_post(static_cast<co_sem_t *>(sem));
         return nullptr;
     };
@@ -188,7 +205,12 @@ static void *second_thread(void *all_are_seated) {
     return nullptr;
 }
 
-int main(int argc, char **) {
+int main(int argc, char **argv) {
+    seats = argc > 1 ? atoi(argv[1]) : 0;
+    must_dump = argc > 2 && strcmp(argv[2], "dump") == 0;
+    must_abort = argc > 2 && strcmp(argv[2], "abort") == 0;
+    if (seats < 1 || seats > most_seats)
+        return 2;
     prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
     co_mutex_init(&mutex);
     co_rwlock_init(&rwlock);
@@ -205,8 +227,7 @@ int main(int argc, char **) {
     pthread_create(&second, nullptr, second_thread, &all_are_seated);
     co_sem_wait(&all_are_seated);
 
-    bool must_abort = argc > 1;
-    expect(co_go(&keeper, nullptr, keep, must_abort ? &must_abort : nullptr) == 0);
+    expect(co_go(&keeper, nullptr, keep, nullptr) == 0);
     co_set_name(keeper, "keeper");
     stShareStack_t *stacks = co_alloc_sharestack(3, 64 * 1024);
     for (int seat = 0; seat < seats; ++seat)
