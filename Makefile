@@ -66,6 +66,7 @@ lib_src   := $(filter-out co_hook/corun.cpp co_hook/launcher/% co_hook/waist/%, 
 capstone  := $(if $(filter x86_64,$(ARCH)$(SAN)),$(wildcard /usr/lib/x86_64-linux-gnu/libcapstone.a))
 launcher  := $(if $(capstone),$(wildcard co_hook/corun.cpp co_hook/launcher/*.cpp))
 finder    := $(patsubst %,co_hook/waist/%.cpp,decoder function image scan sites)
+walker    := $(patsubst %,co_routine/%.cpp,base/check base/user_memory debug/libunwind debug/remote_walk debug/symbol_file)
 run_by    := $(if $(capstone),$(B)/corun $(B)/libcorun_waist.so)
 waist_src := $(if $(capstone),$(filter-out co_hook/symbols/%,$(lib_src)) $(filter %.cpp %.S,$(call find,co_hook/waist)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
@@ -171,8 +172,8 @@ $(B)/libcorun_waist.so: $(call to_obj,$(waist_src)) co_hook/waist/exports.map
 	$(Q)$(CC) $(ARCHFLAGS) $(MODE) $(SOFLAGS) -Wl,-soname,$(@F) -Wl,-z,initfirst \
 	    -Wl,--version-script=co_hook/waist/exports.map -o $@ $(filter %.o,$^) $(capstone)
 
-# corun --check finds the sites that the library will find.
-$(B)/corun: $(call to_obj,$(launcher) $(finder))
+# corun --check finds the sites that the library will find; corun stack walks and names as the library does.
+$(B)/corun: $(call to_obj,$(launcher) $(finder) $(walker))
 	$(call say,LD ,$@)
 	$(Q)$(CC) $(ARCHFLAGS) $(MODE) -static-libgcc -o $@ $^ $(capstone)
 

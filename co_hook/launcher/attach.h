@@ -20,6 +20,16 @@ attached attach(const char *pid);
 // False: it is not there any more, or never was.
 bool read_memory(const attached &p, const void *from, void *to, size_t bytes);
 
+// What stands there, copied; nothing is destroyed here that is theirs.
+template <class T> struct copy_of {
+    alignas(T) unsigned char bytes[sizeof(T)];
+    T *operator->() { return reinterpret_cast<T *>(bytes); }
+    const T *operator->() const { return reinterpret_cast<const T *>(bytes); }
+    bool read(const attached &p, const T *from) {
+        return read_memory(p, from, bytes, sizeof bytes);
+    }
+};
+
 // Does it have a second thread, or had it one? Before that there is nothing to ask.
 bool is_active(const attached &p);
 

@@ -2,6 +2,8 @@
 #include "co_hook/launcher/inspect.h"
 
 #include "co_hook/launcher/attach.h"
+#include "co_hook/launcher/objects.h"
+#include "co_hook/launcher/stacks.h"
 #include "co_hook/launcher/text.h"
 #include "co_hook/launcher/threads.h"
 
@@ -11,6 +13,7 @@
 #include <climits>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,15 +26,19 @@ bool is_number(const char *word) {
     return word != nullptr && *word != '\0' && strspn(word, "0123456789") == strlen(word);
 }
 
-// The one that they name, with threads to ask about.
-attached only_process(char **arguments) {
-    if (arguments[1] != nullptr)
-        fail(exit_cannot, "one PID, and nothing behind it");
-    attached p = attach(arguments[0]);
+// With threads to ask about.
+attached attach_to_threads(const char *pid) {
+    attached p = attach(pid);
     if (!is_active(p))
         fail(exit_cannot, "process %d has never had a second thread: there is nothing to show",
              p.pid);
     return p;
+}
+
+attached only_process(char **arguments) {
+    if (arguments[1] != nullptr)
+        fail(exit_cannot, "one PID, and nothing behind it");
+    return attach_to_threads(arguments[0]);
 }
 
 int dump(char **arguments) {
@@ -59,10 +66,6 @@ const char *duration(int64_t ns) {
 
 const char *kib(size_t bytes) { return bytes == 0 ? "-" : text("%zuK", bytes / 1024); }
 
-const char *word_of(co_state s) {
-    return s == co_state::parked ? "parked" : s == co_state::ready ? "ready" : "running";
-}
-
 const char *subject_of(const attached &p, const thread_row &r) {
     if (r.fd >= 0) {
         const char *peer = peer_of(p, r.fd);
@@ -75,15 +78,59 @@ int ps(char **arguments) {
     attached p = only_process(arguments);
     read_peers(p);
     thread_list list = read_threads(p);
-    printf("%10s %-16s %-7s %-10s %8s %7s %8s %9s  %s\n", "THREAD", "NAME", "STATE", "CALL", "FOR",
-           "USED", "STACK", "WAITS", "ON");
+    printf("%10s %-16s %-7s %-10s %8s %7s %8s %10s  %s\n", "THREAD", "NAME", "STATE", "CALL", "FOR",
+           "USED", "STACK", "SWITCHES", "ON");
     for (size_t i = 0; i < list.count; i++) {
         const thread_row &r = list.rows[i];
-        printf("%10d %-16.16s %-7s %-10s %8s %7s %8s %9llu  %s\n", r.tid,
+        printf("%10d %-16.16s %-7s %-10s %8s %7s %8s %10u  %s\n", r.tid,
                r.name[0] == '\0' ? "-" : r.name, word_of(r.state), r.call == nullptr ? "-" : r.call,
-               duration(r.waited_ns), kib(r.stack_used), kib(r.stack_bytes), r.waits,
+               duration(r.waited_ns), kib(r.stack_used), kib(r.stack_bytes), r.switches,
                subject_of(p, r));
     }
+    return fflush(stdout) == 0 ? 0 : exit_cannot;
+}
+
+void show_stack(const attached &p, const thread_row &listed) {
+    thread_now now;
+    frames found;
+    if (!walk_thread(p, listed, &now, &found))
+        return;
+    const thread_row &r = now.row;
+    const char *subject = subject_of(p, r);
+    printf("thread %d%s %s%s%s%s%s", r.tid, r.name[0] == '\0' ? "" : text(" '%s'", r.name),
+           word_of(r.state), r.call == nullptr ? "" : text(" in %s", r.call),
+           *subject == '\0' ? "" : text(" (%s)", subject),
+           r.waited_ns < 0 ? "" : text(" for %s", duration(r.waited_ns)),
+           r.stack_bytes == 0
+               ? ""
+               : text("; stack %s, %s of it in memory", kib(r.stack_bytes), kib(r.stack_used)));
+    puts(found.count > 0 ? "" : "; it does not stand still, or may not be stopped");
+    for (int i = 0; i < found.count; i++) {
+        const char *name = name_of_code(p, found.pcs[i], i == 0 && found.first_is_exact);
+        printf("    #%d 0x%lx%s%s\n", i, static_cast<unsigned long>(found.pcs[i]),
+               *name == '\0' ? "" : " ", name);
+    }
+}
+
+int stack(char **arguments) {
+    const char *id = arguments[1];
+    if (id != nullptr && (!is_number(id) || strlen(id) > 9))
+        fail(exit_cannot, "stack: '%s' is no number of a thread, as corun ps shows it", id);
+    if (id != nullptr && arguments[2] != nullptr)
+        fail(exit_cannot, "stack: one PID, one thread at most, and nothing behind it");
+    attached p = attach_to_threads(arguments[0]);
+    thread_list list = read_threads(p);
+    bool is_found = false;
+    prepare_walks(p);
+    read_peers(p);
+    for (size_t i = 0; i < list.count; i++) {
+        if (id != nullptr && list.rows[i].tid != atoi(id))
+            continue;
+        is_found = true;
+        show_stack(p, list.rows[i]);
+    }
+    if (id != nullptr && !is_found)
+        fail(exit_cannot, "process %d has no thread %s; corun ps %d lists them", p.pid, id, p.pid);
     return fflush(stdout) == 0 ? 0 : exit_cannot;
 }
 
@@ -91,7 +138,7 @@ struct command {
     const char *name;
     int (*run)(char **arguments); // those behind the name
 };
-constexpr command commands[] = {{"dump", dump}, {"ps", ps}};
+constexpr command commands[] = {{"dump", dump}, {"ps", ps}, {"stack", stack}};
 
 const command *command_of(char **arguments) {
     if (arguments[1] == nullptr || (arguments[2] != nullptr && !is_number(arguments[2])))

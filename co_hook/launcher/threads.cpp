@@ -19,15 +19,6 @@ namespace {
 constexpr size_t at_once = 256; // pieces by one call: the kernel takes 1,024
 constexpr size_t most_threads = size_t{1} << 22;
 
-// What stands there, copied; nothing is destroyed here that is theirs.
-template <class T> struct copy_of {
-    alignas(T) unsigned char bytes[sizeof(T)];
-    T *operator->() { return reinterpret_cast<T *>(bytes); }
-    bool read(const attached &p, const T *from) {
-        return read_memory(p, from, bytes, sizeof bytes);
-    }
-};
-
 // Pieces of one size, from many places. What could not be read is left out by read[i] = false. A call ends
 // at the first place that is not there, so it is made again behind that.
 void read_many(const attached &p, const void *const *from, void *to, size_t bytes, size_t count,
@@ -101,9 +92,9 @@ size_t pages_in_use(int pagemap, uintptr_t low, uintptr_t high) {
     return 0;
 }
 
-double ns_of_cycle(const attached &p, const co_env *env) {
+double ns_of_cycle(const attached &p, const loop *event_loop) {
     copy_of<loop> there;
-    if (env->event_loop == nullptr || !there.read(p, env->event_loop))
+    if (event_loop == nullptr || !there.read(p, event_loop))
         return 0;
     uint64_t passed = cycles() - there->began_cycles;
     return passed == 0
@@ -113,12 +104,15 @@ double ns_of_cycle(const attached &p, const co_env *env) {
 
 struct reader {
     const attached &p;
+    const co_env *env; // there
     int pagemap;
     double cycle_ns;
-    uint64_t now_cycles;
 
-    thread_row row_of(const coroutine &co, const waist::thread &t, const co_extra *extra) const {
+    thread_row row_of(const coroutine *at, const coroutine &co, const waist::thread &t,
+                      const co_extra *extra) const {
         thread_row r{};
+        uint64_t now_cycles = cycles();
+        r.at = at;
         r.tid = t.tid;
         if (extra != nullptr)
             memcpy(r.name, extra->name, sizeof r.name - 1);
@@ -126,7 +120,7 @@ struct reader {
         r.state = co.state;
         r.fd = -1;
         r.waited_ns = -1;
-        r.waits = t.counts.waits;
+        r.switches = co.switches;
         if (co.state == co_state::parked && co.waiting != nullptr) {
             r.call = name_of_call(p, co.waiting);
             if (names_descriptor(p, co.waiting))
@@ -144,6 +138,16 @@ struct reader {
         return r;
     }
 };
+
+// Is that a thread's, and not one of the runtime's own?
+bool is_threads(const coroutine &co, const co_env *env) {
+    return co.env == env && co.arg != nullptr && co.state != co_state::ended;
+}
+
+reader reader_of(const attached &p, const co_env *env, const loop *event_loop) {
+    return {p, env, open(text("/proc/%d/pagemap", p.pid), O_RDONLY | O_CLOEXEC),
+            ns_of_cycle(p, event_loop)};
+}
 
 } // namespace
 
@@ -165,9 +169,10 @@ thread_list read_threads(const attached &p) {
     // The runtime's own have no thread.
     size_t threads = 0;
     for (size_t i = 0; i < count; i++)
-        if (good[i] && blocks[i].env == w->env && blocks[i].index == i &&
-            blocks[i].arg != nullptr && blocks[i].state != co_state::ended)
+        if (good[i] && is_threads(blocks[i], w->env) && blocks[i].index == i) {
+            places[threads] = places[i];
             memmove(static_cast<void *>(&blocks[threads++]), &blocks[i], sizeof *blocks);
+        }
     auto **at = array<const void *>(threads), **extra_at = array<const void *>(threads);
     for (size_t i = 0; i < threads; i++) {
         at[i] = blocks[i].arg;
@@ -178,19 +183,42 @@ thread_list read_threads(const attached &p) {
     auto *has_thread = array<bool>(threads), *has_extra = array<bool>(threads);
     read_many(p, at, theirs, sizeof *theirs, threads, has_thread);
     read_many(p, extra_at, extras, sizeof *extras, threads, has_extra);
-    reader r{p, open(text("/proc/%d/pagemap", p.pid), O_RDONLY | O_CLOEXEC),
-             ns_of_cycle(p, reinterpret_cast<co_env *>(env.bytes)), cycles()};
-    thread_list list{array<thread_row>(threads), 0};
+    reader r = reader_of(p, w->env, env->event_loop);
+    thread_list list{array<thread_row>(threads), 0, env->counts.switches};
     for (size_t i = 0; i < threads; i++)
         if (has_thread[i])
             list.rows[list.count++] =
-                r.row_of(blocks[i], theirs[i], has_extra[i] ? &extras[i] : nullptr);
+                r.row_of(places[i], blocks[i], theirs[i], has_extra[i] ? &extras[i] : nullptr);
     if (r.pagemap >= 0)
         close(r.pagemap);
     free(blocks);
     std::sort(list.rows, list.rows + list.count,
               [](const thread_row &a, const thread_row &b) { return a.tid < b.tid; });
     return list;
+}
+
+bool read_again(const attached &p, const thread_row &listed, thread_now *out) {
+    copy_of<waist::worker> w;
+    copy_of<co_extra> extra;
+    if (!w.read(p, p.shown.the_worker) || !out->co.read(p, listed.at) ||
+        !is_threads(*out->co.operator->(), w->env) ||
+        !out->t.read(p, static_cast<const waist::thread *>(out->co->arg)) ||
+        out->t->tid != listed.tid)
+        return false;
+    static reader *again; // its clock is set once
+    copy_of<co_env> env;
+    if (again == nullptr) {
+        if (!env.read(p, w->env))
+            return false;
+        again = new (memory(sizeof *again)) reader(reader_of(p, w->env, env->event_loop));
+    }
+    out->row = again->row_of(listed.at, *out->co.operator->(), *out->t.operator->(),
+                             extra.read(p, out->co->extra) ? extra.operator->() : nullptr);
+    return true;
+}
+
+const char *word_of(co_state s) {
+    return s == co_state::parked ? "parked" : s == co_state::ready ? "ready" : "running";
 }
 
 } // namespace corun::launcher

@@ -9,6 +9,7 @@
 namespace corun::launcher {
 
 struct thread_row {
+    const coroutine *at; // there
     int tid;
     char name[64]; // "": none
     co_state state;
@@ -18,14 +19,26 @@ struct thread_row {
     int64_t waited_ns;  // parked for so long, about; -1: not parked
     size_t stack_bytes; // 0: not known
     size_t stack_used;  // of them in memory, by whole pages
-    unsigned long long waits;
+    uint32_t switches;  // to it, so far
 };
 
 struct thread_list {
-    thread_row *rows;
+    thread_row *rows; // by their numbers
     size_t count;
+    uint64_t switches; // of the process, so far
 };
 thread_list read_threads(const attached &p);
+
+// One of them at one moment, with what it is made of.
+struct thread_now {
+    copy_of<coroutine> co;
+    copy_of<waist::thread> t;
+    thread_row row;
+};
+// False: it has ended since it was listed.
+bool read_again(const attached &p, const thread_row &listed, thread_now *out);
+
+const char *word_of(co_state s);
 
 // peers.cpp: all sockets of its network, as they are now.
 void read_peers(const attached &p);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a process under corun shows to `corun dump` and `corun ps`, under the one name that
+// What a process under corun shows to `corun dump`, `ps`, `stack` and `top`, under the one name that
 // libcorun_waist.so exports: corun_published.
 //
 // Rules
@@ -22,6 +22,8 @@ struct published {
     uint32_t bytes; // of this
     uint32_t layout;
     const worker *the_worker;
+    const char *code, *code_end;   // of the library,
+    const char *slots, *slots_end; // and those of it that stand for the program's (slots.h)
 };
 
 inline constexpr char published_magic[8] = "corun 1";
@@ -31,7 +33,8 @@ constexpr uint32_t layout_of_this_build() {
     uint32_t hash = 2166136261; // FNV-1a
     for (size_t n : {sizeof(worker), sizeof(thread), sizeof(coroutine), sizeof(co_env),
                      sizeof(co_extra), sizeof(wait_kind), offsetof(thread, stack_low),
-                     offsetof(coroutine, waiting), offsetof(co_env, all), offsetof(worker, env)})
+                     offsetof(coroutine, waiting), offsetof(coroutine, switches),
+                     offsetof(co_env, all), offsetof(co_env, counts), offsetof(worker, env)})
         hash = (hash ^ static_cast<uint32_t>(n)) * 16777619;
     return hash;
 }

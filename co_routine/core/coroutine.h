@@ -88,7 +88,10 @@ struct alignas(64) stCoRoutine_t {
     corun::co_env *env = nullptr;
     corun::tenant tenancy;
     int saved_errno = 0;
-    uint32_t uncaught_exceptions = 0; // with caught_exceptions: the C++ runtime's per-thread state
+    union {
+        uint32_t uncaught_exceptions = 0; // with caught_exceptions: the C++ runtime's per-thread state
+        uint32_t switches; // to it, in an env without a C++ runtime; they begin anew with 0
+    };
     union {
         void *caught_exceptions = nullptr;
         char *stack_high; // flag_elsewhere: in an env without a C++ runtime

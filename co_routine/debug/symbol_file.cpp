@@ -23,6 +23,13 @@ bool format_debug_path(const unsigned char *id, size_t bytes, char *out, unsigne
     return n < size - 1;
 }
 
+// recv rather than __libc_recv, __clock_nanosleep rather than an old version's clock_nanosleep@GLIBC_2.2.5.
+bool is_plainer(const char *name, const char *than) {
+    auto oddity = [](const char *n) { return strspn(n, "_") + (strchr(n, '@') ? 8 : 0); };
+    size_t a = oddity(name), b = oddity(than);
+    return a < b || (a == b && strlen(name) < strlen(than));
+}
+
 } // namespace
 
 const void *symbol_file::mapped_file::at(size_t offset, size_t length) const {
@@ -151,20 +158,25 @@ void symbol_file::close() {
     symbols_ = nullptr;
 }
 
+// Of several names of one place the plainest.
 const char *symbol_file::name_of(uintptr_t offset, uintptr_t *distance) const {
     if (!symbols_)
         return nullptr;
     uintptr_t address = offset + first_;
+    const char *best = nullptr;
     for (size_t i = 0; i < symbols_->count; ++i) {
         const ElfW(Sym) &s = symbols_->symbols[i];
         unsigned type = s.st_info & 0xf;
         if (address - s.st_value >= s.st_size || s.st_shndx == SHN_UNDEF ||
             (type != STT_FUNC && type != STT_GNU_IFUNC) || s.st_name >= symbols_->names_bytes)
             continue;
+        const char *name = symbols_->names + s.st_name;
+        if (best && !is_plainer(name, best))
+            continue;
         *distance = address - s.st_value;
-        return symbols_->names + s.st_name;
+        best = name;
     }
-    return nullptr;
+    return best;
 }
 
 } // namespace corun

@@ -226,19 +226,7 @@ int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int m
 
 #if defined(__x86_64__)
 int walk_registers(const kept_registers &registers, void **pcs, int max) {
-    alignas(64) void *regs[COCTX_LIVE_REGS] = {};
-    auto set = [&regs](size_t offset, uint64_t value) {
-        regs[offset / sizeof(void *)] = reinterpret_cast<void *>(value);
-    };
-    set(COCTX_OFFSET_RBX, registers.rbx);
-    set(COCTX_OFFSET_RBP, registers.rbp);
-    set(COCTX_OFFSET_R12, registers.r12);
-    set(COCTX_OFFSET_R13, registers.r13);
-    set(COCTX_OFFSET_R14, registers.r14);
-    set(COCTX_OFFSET_R15, registers.r15);
-    set(COCTX_OFFSET_RSP, registers.rsp);
-    set(COCTX_OFFSET_RIP, registers.rip);
-    return walk_suspended(regs, {}, pcs, max);
+    return walk_suspended(registers_of(registers).values, {}, pcs, max);
 }
 #endif
 

@@ -16,6 +16,8 @@
 // addresses, one instruction behind the call.
 #pragma once
 
+#include "co_routine/debug/remote_walk.h"
+
 #include <cstdint>
 #include <dlfcn.h>
 #include <ucontext.h>
@@ -55,9 +57,6 @@ int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, in
 int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int max);
 #if defined(__x86_64__)
 // The same for one that did not stop in a switch, with these registers.
-struct kept_registers {
-    uint64_t rbx, rbp, r12, r13, r14, r15, rsp, rip;
-};
 int walk_registers(const kept_registers &registers, void **pcs, int max);
 #endif
 // Objects may have gone: what was learned of their code is forgotten. Before a row of walks.

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process is stopped for some tens of microseconds by ptrace. One that a debugger has already cannot be.
+#include "co_hook/launcher/stacks.h"
+
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+namespace corun::launcher {
+
+namespace {
+
+// It may be in the kernel, where it does not stop at once.
+bool wait_until_stopped(int pid, int *status) {
+    constexpr int most_looks = 2000;
+    constexpr timespec pause = {0, 100000};
+    for (int i = 0; i < most_looks; i++) {
+        int r = waitpid(pid, status, __WALL | WNOHANG);
+        if (r == pid)
+            return WIFSTOPPED(*status);
+        if (r < 0 && errno != EINTR)
+            return false;
+        nanosleep(&pause, nullptr);
+    }
+    return false;
+}
+
+bool read_stopped(const attached &p, const thread_row &listed, stopped *out) {
+    user_regs_struct r;
+    if (ptrace(PTRACE_GETREGS, p.pid, nullptr, &r) != 0 || !read_again(p, listed, &out->thread))
+        return false;
+    out->registers =
+        registers_of(kept_registers{r.rbx, r.rbp, r.r12, r.r13, r.r14, r.r15, r.rsp, r.rip});
+    out->fs = r.fs_base;
+    out->bytes = read_upwards(p, r.rsp, out->stack, sizeof out->stack);
+    return true;
+}
+
+} // namespace
+
+bool stop_and_read(const attached &p, const thread_row &listed, stopped *out) {
+    if (ptrace(PTRACE_SEIZE, p.pid, nullptr, nullptr) != 0)
+        return false;
+    int status = 0;
+    // Where it does not stop, the end of this process lets it go.
+    if (ptrace(PTRACE_INTERRUPT, p.pid, nullptr, nullptr) != 0 ||
+        !wait_until_stopped(p.pid, &status))
+        return false;
+    bool done = read_stopped(p, listed, out);
+    // It may have stopped for a signal, which it is to get.
+    bool has_signal = status >> 16 == 0;
+    ptrace(PTRACE_DETACH, p.pid, nullptr, has_signal ? long{WSTOPSIG(status)} : 0L);
+    return done;
+}
+
+} // namespace corun::launcher

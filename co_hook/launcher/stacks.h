@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// corun stack PID [ID]: the frames of threads, walked from outside while the process goes on. A thread that
+// waits is read as it stands; one that has gone on meanwhile is read again. For one that runs the process is
+// stopped, as long as it takes to read its registers and a part of its stack.
+#ifndef CORUN_HOOK_LAUNCHER_STACKS_H
+#define CORUN_HOOK_LAUNCHER_STACKS_H
+
+#include "co_hook/launcher/threads.h"
+
+#include "co_routine/debug/remote_walk.h"
+
+namespace corun::launcher {
+
+constexpr int most_frames = 64;
+
+struct frames {
+    uintptr_t pcs[most_frames]; // innermost first
+    int count;
+    bool first_is_exact; // else it is a return address, as all others are
+};
+
+// Once, before the first walk.
+void prepare_walks(const attached &p);
+// now: what frames are of. False: it has ended. No frames: it went on each time, or cannot be stopped.
+bool walk_thread(const attached &p, const thread_row &listed, thread_now *now, frames *out);
+
+// running.cpp: what a thread has that runs, of one moment at which nothing runs.
+struct stopped {
+    switch_registers registers;
+    uintptr_t fs; // whose code it was in
+    thread_now thread;
+    size_t bytes; // of its stack, upwards from the stack pointer
+    unsigned char stack[size_t{128} << 10];
+};
+// The process goes on when this returns. False: it may not be stopped, or did not.
+bool stop_and_read(const attached &p, const thread_row &listed, stopped *out);
+
+// By pieces, from a place that may end anywhere: how many bytes.
+size_t read_upwards(const attached &p, uintptr_t from, void *to, size_t bytes);
+
+} // namespace corun::launcher
+
+#endif
