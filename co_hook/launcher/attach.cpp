@@ -86,9 +86,13 @@ attached attach(const char *pid) {
     return p;
 }
 
-bool is_active(const attached &p) {
+attached attach_to_threads(const char *pid) {
+    attached p = attach(pid);
     bool active = false;
-    return read_memory(p, &p.shown.the_worker->active, &active, sizeof active) && active;
+    if (!read_memory(p, &p.shown.the_worker->active, &active, sizeof active) || !active)
+        fail(exit_cannot, "process %d has never had a second thread: there is nothing to show",
+             p.pid);
+    return p;
 }
 
 } // namespace corun::launcher

@@ -30,8 +30,8 @@ template <class T> struct copy_of {
     }
 };
 
-// Does it have a second thread, or had it one? Before that there is nothing to ask.
-bool is_active(const attached &p);
+// The same, and there are threads to ask about: it has a second one, or had it.
+attached attach_to_threads(const char *pid);
 
 } // namespace corun::launcher
 

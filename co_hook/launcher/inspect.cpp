@@ -3,11 +3,11 @@
 
 #include "co_hook/launcher/attach.h"
 #include "co_hook/launcher/objects.h"
+#include "co_hook/launcher/rows.h"
 #include "co_hook/launcher/stacks.h"
 #include "co_hook/launcher/text.h"
 #include "co_hook/launcher/threads.h"
-
-#include "co_routine/base/clock.h"
+#include "co_hook/launcher/top.h"
 
 #include <cerrno>
 #include <climits>
@@ -24,15 +24,6 @@ namespace {
 
 bool is_number(const char *word) {
     return word != nullptr && *word != '\0' && strspn(word, "0123456789") == strlen(word);
-}
-
-// With threads to ask about.
-attached attach_to_threads(const char *pid) {
-    attached p = attach(pid);
-    if (!is_active(p))
-        fail(exit_cannot, "process %d has never had a second thread: there is nothing to show",
-             p.pid);
-    return p;
 }
 
 attached only_process(char **arguments) {
@@ -59,34 +50,12 @@ int dump(char **arguments) {
     return 0;
 }
 
-const char *duration(int64_t ns) {
-    spoken_duration d = in_words(ns);
-    return ns < 0 ? "-" : text("%lld %s", d.count, d.unit);
-}
-
-const char *kib(size_t bytes) { return bytes == 0 ? "-" : text("%zuK", bytes / 1024); }
-
-const char *subject_of(const attached &p, const thread_row &r) {
-    if (r.fd >= 0) {
-        const char *peer = peer_of(p, r.fd);
-        return *peer == '\0' ? text("fd %d", r.fd) : text("fd %d, %s", r.fd, peer);
-    }
-    return r.object == 0 ? "" : text("0x%lx", static_cast<unsigned long>(r.object));
-}
-
 int ps(char **arguments) {
     attached p = only_process(arguments);
-    read_peers(p);
     thread_list list = read_threads(p);
-    printf("%10s %-16s %-7s %-10s %8s %7s %8s %10s  %s\n", "THREAD", "NAME", "STATE", "CALL", "FOR",
-           "USED", "STACK", "SWITCHES", "ON");
-    for (size_t i = 0; i < list.count; i++) {
-        const thread_row &r = list.rows[i];
-        printf("%10d %-16.16s %-7s %-10s %8s %7s %8s %10u  %s\n", r.tid,
-               r.name[0] == '\0' ? "-" : r.name, word_of(r.state), r.call == nullptr ? "-" : r.call,
-               duration(r.waited_ns), kib(r.stack_used), kib(r.stack_bytes), r.switches,
-               subject_of(p, r));
-    }
+    puts(head_of_rows(false));
+    for (size_t i = 0; i < list.count; i++)
+        puts(line_of(p, list.rows[i], nullptr));
     return fflush(stdout) == 0 ? 0 : exit_cannot;
 }
 
@@ -122,7 +91,6 @@ int stack(char **arguments) {
     thread_list list = read_threads(p);
     bool is_found = false;
     prepare_walks(p);
-    read_peers(p);
     for (size_t i = 0; i < list.count; i++) {
         if (id != nullptr && list.rows[i].tid != atoi(id))
             continue;
@@ -136,15 +104,19 @@ int stack(char **arguments) {
 
 struct command {
     const char *name;
+    bool takes_options;
     int (*run)(char **arguments); // those behind the name
 };
-constexpr command commands[] = {{"dump", dump}, {"ps", ps}, {"stack", stack}};
+constexpr command commands[] = {
+    {"dump", false, dump}, {"ps", false, ps}, {"stack", false, stack}, {"top", true, top}};
 
 const command *command_of(char **arguments) {
-    if (arguments[1] == nullptr || (arguments[2] != nullptr && !is_number(arguments[2])))
+    if (arguments[1] == nullptr)
         return nullptr;
+    const char *word = arguments[2];
     for (const command &c : commands)
-        if (same(c.name, arguments[1]))
+        if (same(c.name, arguments[1]) &&
+            (word == nullptr || is_number(word) || (c.takes_options && word[0] == '-')))
             return &c;
     return nullptr;
 }

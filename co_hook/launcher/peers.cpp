@@ -17,11 +17,12 @@ namespace {
 
 struct socket_line {
     unsigned long inode;
-    const char *peer;
+    char peer[128];
 };
 struct {
     socket_line *lines;
     size_t count, room;
+    bool are_new;
 } sockets;
 
 void note(unsigned long inode, const char *peer) {
@@ -33,7 +34,9 @@ void note(unsigned long inode, const char *peer) {
         sockets.lines = static_cast<socket_line *>(more);
         sockets.room = room;
     }
-    sockets.lines[sockets.count++] = {inode, peer};
+    socket_line &l = sockets.lines[sockets.count++];
+    l.inode = inode;
+    snprintf(l.peer, sizeof l.peer, "%s", peer == nullptr ? "" : peer);
 }
 
 // "0100007F:1F90": words of the machine's order, as hexadecimal numbers.
@@ -99,9 +102,7 @@ void read_local(const attached &p) {
         fclose(f);
 }
 
-} // namespace
-
-void read_peers(const attached &p) {
+void read_all(const attached &p) {
     sockets.count = 0;
     read_internet(p, "tcp", AF_INET);
     read_internet(p, "tcp6", AF_INET6);
@@ -110,7 +111,20 @@ void read_peers(const attached &p) {
     read_local(p);
     std::sort(sockets.lines, sockets.lines + sockets.count,
               [](const socket_line &a, const socket_line &b) { return a.inode < b.inode; });
+    sockets.are_new = true;
 }
+
+const socket_line *find(unsigned long inode) {
+    const socket_line *end = sockets.lines + sockets.count;
+    const socket_line *found =
+        std::lower_bound(static_cast<const socket_line *>(sockets.lines), end, inode,
+                         [](const socket_line &l, unsigned long i) { return l.inode < i; });
+    return found != end && found->inode == inode ? found : nullptr;
+}
+
+} // namespace
+
+void expect_new_peers() { sockets.are_new = false; }
 
 const char *peer_of(const attached &p, int fd) {
     char target[64] = "", path[64];
@@ -119,11 +133,12 @@ const char *peer_of(const attached &p, int fd) {
     ssize_t n = readlink(path, target, sizeof target - 1);
     if (n <= 0 || sscanf(target, "socket:[%lu]", &inode) != 1)
         return "";
-    const socket_line *end = sockets.lines + sockets.count;
-    const socket_line *found =
-        std::lower_bound(static_cast<const socket_line *>(sockets.lines), end, inode,
-                         [](const socket_line &l, unsigned long i) { return l.inode < i; });
-    return found != end && found->inode == inode && found->peer != nullptr ? found->peer : "";
+    const socket_line *found = find(inode);
+    if (found == nullptr && !sockets.are_new) {
+        read_all(p);
+        found = find(inode);
+    }
+    return found == nullptr ? "" : found->peer;
 }
 
 } // namespace corun::launcher

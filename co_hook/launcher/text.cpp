@@ -19,10 +19,42 @@ void say(const char *format, va_list arguments) {
         fprintf(stderr, "corun: %s\n", line);
 }
 
+struct {
+    void **pieces;
+    size_t count, room;
+    bool is_kept;
+} made;
+
+void *note(void *piece) {
+    if (piece == nullptr)
+        fail(exit_cannot, "out of memory");
+    if (!made.is_kept)
+        return piece;
+    if (made.count == made.room) {
+        made.room = made.room * 2 + 1024;
+        made.pieces = static_cast<void **>(realloc(made.pieces, made.room * sizeof(void *)));
+        if (made.pieces == nullptr)
+            abort();
+    }
+    return made.pieces[made.count++] = piece;
+}
+
 } // namespace
+
+void (*before_last_words)();
+
+scratch::scratch() { made.is_kept = true; }
+
+scratch::~scratch() {
+    while (made.count > 0)
+        free(made.pieces[--made.count]);
+    made.is_kept = false;
+}
 
 void fail(int status, const char *format, ...) {
     va_list arguments;
+    if (before_last_words != nullptr)
+        before_last_words();
     va_start(arguments, format);
     say(format, arguments);
     va_end(arguments);
@@ -36,22 +68,15 @@ void warn(const char *format, ...) {
     va_end(arguments);
 }
 
-void *memory(size_t bytes) {
-    void *made = calloc(1, bytes == 0 ? 1 : bytes);
-    if (made == nullptr)
-        fail(exit_cannot, "out of memory");
-    return made;
-}
+void *memory(size_t bytes) { return note(calloc(1, bytes == 0 ? 1 : bytes)); }
 
 char *text(const char *format, ...) {
-    char *made = nullptr;
+    char *made_here = nullptr;
     va_list arguments;
     va_start(arguments, format);
-    int n = vasprintf(&made, format, arguments);
+    int n = vasprintf(&made_here, format, arguments);
     va_end(arguments);
-    if (n < 0)
-        fail(exit_cannot, "out of memory");
-    return made;
+    return static_cast<char *>(note(n < 0 ? nullptr : made_here));
 }
 
 char *text_of(const char *bytes, size_t length) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Strings and last words of the launcher, which has no C++ run time to lean on. Nothing is freed: the
-// launcher lives for milliseconds and becomes another program.
+// launcher lives for milliseconds and becomes another program. What goes on (corun top) works in rounds:
+//
+//     scratch round;      // what text, text_of and memory make from here on is freed where it ends
 #ifndef CORUN_HOOK_LAUNCHER_TEXT_H
 #define CORUN_HOOK_LAUNCHER_TEXT_H
 
@@ -15,6 +17,18 @@ constexpr int exit_cannot = 125, exit_not_executable = 126, exit_not_found = 127
 [[noreturn]] void fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // The same line, and on it goes.
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// Called by fail before its line, where set.
+extern void (*before_last_words)();
+
+// One at a time.
+class scratch {
+  public:
+    scratch();
+    ~scratch();
+    scratch(const scratch &) = delete;
+    scratch &operator=(const scratch &) = delete;
+};
 
 // A new string.
 char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -47,7 +47,7 @@ template <class T> T *array(size_t count) {
 const char *name_of_call(const attached &p, const wait_kind *kind) {
     static struct {
         const wait_kind *kind;
-        const char *name;
+        char name[32];
     } known[128];
     size_t count = 0;
     for (auto &k : known) {
@@ -58,16 +58,17 @@ const char *name_of_call(const attached &p, const wait_kind *kind) {
         count++;
     }
     copy_of<wait_kind> there;
-    char name[64] = "";
+    char name[sizeof known[0].name] = "";
     if (!there.read(p, kind))
         return nullptr;
     for (size_t i = 0; i + 1 < sizeof name; i++) // it may stand at the end of what is mapped
         if (!read_memory(p, there->call + i, name + i, 1) || name[i] == '\0')
             break;
-    const char *kept = text("%s", name);
-    if (count < sizeof known / sizeof known[0])
-        known[count] = {kind, kept};
-    return kept;
+    printable(name);
+    if (count == sizeof known / sizeof known[0])
+        return text("%s", name);
+    known[count].kind = kind;
+    return strcpy(known[count].name, name);
 }
 
 bool names_descriptor(const attached &p, const wait_kind *kind) {
@@ -215,10 +216,6 @@ bool read_again(const attached &p, const thread_row &listed, thread_now *out) {
     out->row = again->row_of(listed.at, *out->co.operator->(), *out->t.operator->(),
                              extra.read(p, out->co->extra) ? extra.operator->() : nullptr);
     return true;
-}
-
-const char *word_of(co_state s) {
-    return s == co_state::parked ? "parked" : s == co_state::ready ? "ready" : "running";
 }
 
 } // namespace corun::launcher

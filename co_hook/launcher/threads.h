@@ -38,12 +38,10 @@ struct thread_now {
 // False: it has ended since it was listed.
 bool read_again(const attached &p, const thread_row &listed, thread_now *out);
 
-const char *word_of(co_state s);
-
-// peers.cpp: all sockets of its network, as they are now.
-void read_peers(const attached &p);
-// Who was at the other end of the descriptor then, or where it listens; "": nobody, or not known.
+// peers.cpp: who is at the other end of the descriptor, or where it listens; "": nobody, or not known. All
+// sockets of its network are read for the first one that is not known, and again after expect_new_peers.
 const char *peer_of(const attached &p, int fd);
+void expect_new_peers();
 
 } // namespace corun::launcher
 

@@ -31,6 +31,8 @@ inline void make_printable(char *text, unsigned length) {
     for (unsigned i = 0; i < length; ++i)
         if (static_cast<unsigned char>(text[i]) < ' ' || text[i] == 0x7f)
             text[i] = '?';
+        else if (text[i] == '\xC2' && i + 1 < length && (text[i + 1] & 0xE0) == 0x80)
+            text[i] = text[i + 1] = '?'; // the same as one character of UTF-8
 }
 
 } // namespace corun
