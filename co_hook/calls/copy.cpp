@@ -242,7 +242,7 @@ namespace {
 // The kernel would keep the pages themselves: on a shared stack they belong to whoever runs there.
 bool stand_on_shared_stack(const iovec *parts, unsigned long count) {
     const coroutine *co = running_coroutine();
-    if (!co || !co->tenancy.home)
+    if (!co || !co->shared_home())
         return false;
     for (unsigned long i = 0; i < count; ++i) {
         const char *p = static_cast<const char *>(parts[i].iov_base);

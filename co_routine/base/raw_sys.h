@@ -150,11 +150,11 @@ inline word fcntl(int fd, int command, word argument) {
 inline word mmap_anonymous(size_t bytes, int protection, int extra_flags) {
     constexpr int private_anonymous = 0x22;
     word start = call(nr_mmap, 0L, bytes, protection, private_anonymous | extra_flags, -1, 0);
-    san_space_taken();
+    san_own_space_taken();
     return start;
 }
 inline word munmap(void *start, size_t bytes) {
-    san_space_returned();
+    san_own_space_returned();
     return call(SYS_munmap, start, bytes);
 }
 inline word madvise(void *start, size_t bytes, int advice) {
@@ -165,9 +165,9 @@ inline word mprotect(void *start, size_t bytes, int protection) {
 }
 inline word mremap_may_move(void *start, size_t old_bytes, size_t new_bytes) {
     constexpr int may_move = 1;
-    san_space_returned();
+    san_own_space_returned();
     word moved = call(SYS_mremap, start, old_bytes, new_bytes, may_move);
-    san_space_taken();
+    san_own_space_taken();
     return moved;
 }
 inline word epoll_create(int flags) { return call(SYS_epoll_create1, flags); }

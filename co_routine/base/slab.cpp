@@ -54,6 +54,7 @@ slab_pool::slab *slab_pool::take_space(size_t bytes) {
         sys::munmap(reinterpret_cast<void *>(start), first - start);
     if (size_t tail = start + bytes - first)
         sys::munmap(reinterpret_cast<void *>(first + whole), tail);
+    san_space_taken();
     san_add_root(reinterpret_cast<void *>(first), whole);
     mapped_.push_back({reinterpret_cast<slab *>(first), whole});
     for (size_t i = batch; i-- > 1;)
@@ -79,6 +80,8 @@ void *slab_pool::allocate(size_t bytes) {
         sys::word r = sys::mmap_anonymous(got, PROT_READ | PROT_WRITE, 0);
         if (sys::failed(r))
             return nullptr;
+        san_space_taken();
+        san_add_root(reinterpret_cast<void *>(r), got);
         held_bytes_ += got;
         return reinterpret_cast<void *>(r);
     }
@@ -103,6 +106,8 @@ void *slab_pool::allocate(size_t bytes) {
 void slab_pool::release(void *block, size_t bytes) {
     held_bytes_ -= rounded(bytes);
     if (bytes > medium_limit) {
+        san_remove_root(block, rounded(bytes));
+        san_space_returned();
         sys::munmap(block, rounded(bytes));
         return;
     }
@@ -128,6 +133,7 @@ void slab_pool::release(void *block, size_t bytes) {
 void slab_pool::destroy() {
     for (size_t i = 0; i < mapped_.size(); ++i) {
         san_remove_root(mapped_[i].start, mapped_[i].bytes);
+        san_space_returned();
         sys::munmap(mapped_[i].start, mapped_[i].bytes);
     }
     mapped_.reset();

@@ -3,6 +3,7 @@
 
 #include "co_routine/base/check.h"
 #include "co_routine/core/switch.h"
+#include "co_routine/core/watched.h"
 
 #include <dlfcn.h>
 #include <new>
@@ -95,7 +96,7 @@ void on_resumed_cancelled(void **return_slot) {
     *return_slot = co->wait_slot;
     co->wait_slot = nullptr;
     if (must_leave_waits(co) && !co->has(flag_cancel_errno)) {
-        san_arrive(co);
+        arrive_watched(co);
         unwind_running();
     }
 }

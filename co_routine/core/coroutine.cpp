@@ -6,6 +6,7 @@
 #include "co_routine/core/env.h"
 #include "co_routine/core/locals.h"
 #include "co_routine/core/switch.h"
+#include "co_routine/core/watched.h"
 
 #include <cerrno>
 #include <climits>
@@ -28,15 +29,6 @@ size_t colour_of(const char *low) {
     uint32_t page = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(low) / page_size);
     return (page * 2654435769U >> 27) * 64;
 }
-
-#if CO_TSAN
-// A fiber may not be destroyed while it runs, and one that ends still does: it goes with the next.
-void tsan_bury(co_env *env, void *fiber) {
-    if (env->buried_fiber)
-        __tsan_destroy_fiber(env->buried_fiber);
-    env->buried_fiber = fiber;
-}
-#endif
 
 // Unique in the process, because locks know their owner by it; a thread takes some at a time.
 uint32_t new_id(co_env *env) {
@@ -65,10 +57,15 @@ void delist(co_env *env, coroutine *co) {
     env->all.pop_back();
 }
 
-void prepare_entry(coroutine *co) {
+void *watched_entry(void *self, void *unused) {
+    arrive_watched(static_cast<coroutine *>(self));
+    return coroutine_entry(self, unused);
+}
+
+void prepare_entry(coroutine *co, coctx_pfn_t entry = coroutine_entry) {
     char *low = co->low_end();
-    coctx_make_regs(co->regs, low, static_cast<size_t>(co->high_end() - low), coroutine_entry, co,
-                    nullptr);
+    coctx_make_regs(co->regs, low, static_cast<size_t>(co->high_end() - low),
+                    entry, co, nullptr);
 }
 
 int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
@@ -84,7 +81,6 @@ int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
             env->slab.release(co, sizeof(coroutine));
             return ENOMEM;
         }
-        san_unpoison(range.low, range.bytes());
         co->stack_low = range.low;
         co->pool = group->range_pool;
     }
@@ -117,7 +113,7 @@ void drop_kept_blocks(coroutine *co) {
 // Stack and block. The caller may stand on both: stack pools and slabs do not touch what they take
 // back, and nothing else runs on this thread before the switch.
 void free_memory(co_env *env, coroutine *co) {
-    if (co->tenancy.home)
+    if (co->shared_home())
         give_up_tenancy(env, co);
     if (co->pool)
         co->pool->release(co->stack_low); // the block goes with it
@@ -145,7 +141,6 @@ coroutine *place_on_private_stack(co_env *env, size_t stack_bytes, size_t guard_
     stack_range stack;
     if (!pool || !pool->acquire(&stack))
         return nullptr;
-    san_unpoison(stack.low, stack.bytes()); // frames that were dropped there left red zones
     char *at = stack.high - sizeof(coroutine) - colour_of(stack.low);
     coroutine *co = new (at) coroutine;
     co->env = env;
@@ -183,10 +178,11 @@ int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_rout
         free_memory(env, co);
         return ENOMEM;
     }
-#if CO_TSAN
-    co->fiber.tsan = __tsan_create_fiber(0);
-#endif
     prepare_entry(co);
+    if (CO_UNLIKELY(has_fibers())) {
+        watch(co);
+        prepare_entry(co, watched_entry);
+    }
     ++env->counts.created;
     *out = co;
     return 0;
@@ -247,22 +243,20 @@ void free_coroutine(coroutine *co) {
         co->state = co_state::ended;
         co->waiting = nullptr;
         co->set(flag_doomed);
-        if (co->tenancy.home) // now, so that co_release_sharestack need not wait for a queue
+        if (co->shared_home()) // now, so that co_release_sharestack need not wait for a queue
             give_up_tenancy(env, co);
         return;
     }
-    if (co->extra)
+    if (co->extra) {
+        stop_watching(env, co);
         env->slab.release(co->extra, sizeof(co_extra));
-#if CO_TSAN
-    tsan_bury(env, co->fiber.tsan);
-#endif
+    }
     delist(env, co);
     free_memory(env, co);
 }
 
 void *coroutine_entry(void *self, void *) {
     coroutine *co = static_cast<coroutine *>(self);
-    san_arrive(co);
     co->set(flag_ran);
     if (co->has(flag_cancel)) // cancelled before its first turn
         end_running(CO_CANCELED);
@@ -295,7 +289,7 @@ void end_running(void *result) {
         --env->live;
     wake_joiners(co);
     if (standing_on)
-        standing_on->occupant = nullptr; // nothing of it is worth saving
+        standing_on->occupant = standing_on->admitted = nullptr; // nothing of it is worth saving
     if (co->has(flag_detached))
         free_coroutine(co);
     switch_for_good(env, standing_on, to);
@@ -312,16 +306,11 @@ int reset_coroutine(coroutine *co) {
     co->caught_exceptions = nullptr;
     co->uncaught_exceptions = 0;
     co->saved_errno = 0;
-#if CO_ASAN
-    co->fiber.fake_stack = nullptr; // its former life's went with its end
-    if (co->stack_low)              // a shared stack is cleaned when it is brought in
-        san_unpoison(co->stack_low, static_cast<size_t>(co->high_end() - co->stack_low));
-#endif
-#if CO_TSAN
-    __tsan_destroy_fiber(co->fiber.tsan);
-    co->fiber.tsan = __tsan_create_fiber(0);
-#endif
     prepare_entry(co);
+    if (CO_UNLIKELY(has_fibers())) {
+        watch_again(co);
+        prepare_entry(co, watched_entry);
+    }
     return 0;
 }
 

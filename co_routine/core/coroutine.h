@@ -121,11 +121,14 @@ struct alignas(64) stCoRoutine_t {
     corun::coroutine *inbox_next = nullptr;
     uint32_t pending = 0;          // atomic
     uint32_t saved_high_water = 0; // shared stacks: most bytes ever saved
-    [[no_unique_address]] corun::san_fiber fiber;
 
     // The bounds of the stack it runs on, wherever that is.
-    char *low_end() const { return tenancy.home && !pool ? tenancy.home->low : stack_low; }
+    char *low_end() const { return shared_home() && !pool ? tenancy.home->low : stack_low; }
     char *high_end() const;
+    // nullptr: a stack of its own. (The home may be a gate: core/watched.h.)
+    corun::shared_stack *shared_home() const {
+        return tenancy.home && tenancy.home->group ? tenancy.home : nullptr;
+    }
 
     bool has(corun::co_flag f) const { return (flags & f) != 0; }
     void set(corun::co_flag f) { flags = static_cast<uint16_t>(flags | f); }
@@ -139,7 +142,7 @@ struct alignas(64) stCoRoutine_t {
 
 namespace corun {
 
-#if !CO_SANITIZED && defined(__x86_64__)
+#if defined(__x86_64__)
 static_assert(sizeof(coroutine) <= 256);
 #endif
 
@@ -156,6 +159,7 @@ struct co_extra {
     list_head blocks;                               // kept_block: freed when it is released
     local_tables *locals = nullptr;                 // see core/locals.h
     unsigned hook_families = 0;                     // with flag_hook_choice
+    san_fiber fiber;                                // under a sanitizer each has one
     alignas(16) unsigned char unwind_exception[64]; // of a cancel: frames that go must not bury it
 };
 // The coroutine's, made if need be; nullptr: no memory.

@@ -5,6 +5,7 @@
 #include "co_routine/base/check.h"
 #include "co_routine/base/spinlock.h"
 #include "co_routine/core/locals.h"
+#include "co_routine/core/watched.h"
 
 #include <cerrno>
 #include <dlfcn.h>
@@ -65,6 +66,7 @@ void destroy_env(void *argument) {
         installed_env_hooks.destroy_loop(env);
     end_debugging(env);
     tls_env = nullptr;
+    stop_watching_thread(env);
     free_pools(env);
     env->~co_env();
     sys::munmap(env, sizeof(co_env));
@@ -87,7 +89,7 @@ void drop_others_after_fork(co_env *env) {
         if (dropped)
             co->result = CO_CANCELED; // where its deadline stood
         if (co->tenancy.home && co->tenancy.home->occupant == co)
-            co->tenancy.home->occupant = nullptr;
+            co->tenancy.home->occupant = co->tenancy.home->admitted = nullptr;
         co->waiting = nullptr;
         co->timer_index = no_timer;
         co->pending = 0;
@@ -136,31 +138,20 @@ void set_up_root(co_env *env) {
     env->root.state = co_state::running;
     env->root.set(flag_root);
     env->root.set(flag_started);
-#if CO_ASAN
-    pthread_attr_t attributes;
-    void *low = nullptr;
-    size_t size = 0;
-    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-        pthread_attr_getstack(&attributes, &low, &size);
-        pthread_attr_destroy(&attributes);
-    }
-    env->root.stack_low = static_cast<char *>(low);
-    env->root_stack_high = env->root.stack_low + size;
-#endif
-#if CO_TSAN
-    env->root.fiber.tsan = __tsan_get_current_fiber();
-#endif
 }
 
 } // namespace
 
 co_env *make_env() {
     pthread_once(&process_once, set_up_process);
+    find_watchers();
     sys::word r = sys::mmap_anonymous(sizeof(co_env), PROT_READ | PROT_WRITE, 0);
     if (sys::failed(r))
         return nullptr;
     co_env *env = new (reinterpret_cast<void *>(r)) co_env;
     set_up_root(env);
+    if (has_fibers())
+        watch_root(env);
     env->errno_at = &errno;
     env->eh = find_eh_globals();
     tls_env = env;

@@ -39,6 +39,8 @@ struct co_env {
 
     coroutine *courier = nullptr;    // copies where the leaver stands on the stack to be copied
     coroutine *courier_to = nullptr; // whom it brings in next
+    shared_stack gate;               // under a sanitizer, the home of those that have none
+    void *buried_fiber = nullptr;    // TSan's, of the coroutine that ended last
     void *discarded_regs[COCTX_LIVE_REGS]; // where one that ends saves its registers
 
     slab_pool slab;
@@ -53,9 +55,6 @@ struct co_env {
     coroutine *inbox = nullptr;  // atomic: coroutines with pending != 0, last come first
     unsigned posters = 0;        // atomic: threads that are posting; the env outlives them
 
-#if CO_TSAN
-    void *buried_fiber = nullptr; // of the coroutine that ended last
-#endif
     co_env *next_env = nullptr; // of all threads, under the registry's lock
 
     void make_ready(coroutine *co);
@@ -104,7 +103,7 @@ void end_debugging(co_env *env);
 } // namespace corun
 
 inline char *stCoRoutine_t::high_end() const {
-    if (tenancy.home)
+    if (shared_home())
         return pool ? stack_low + pool->stack_bytes() : tenancy.home->high;
     if (has(corun::flag_root))
         return env->root_stack_high;

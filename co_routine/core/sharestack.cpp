@@ -28,6 +28,7 @@ bool acquire_stacks(stShareStack_t *group) {
         s->low = range.low;
         s->high = range.high;
         s->group = group;
+        s->watched = group->range_pool || is_watched_by(byte_watchers) || has_fibers();
     }
     return true;
 }

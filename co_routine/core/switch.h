@@ -2,7 +2,7 @@
 // From one coroutine to another: the only caller of coctx_swap.
 //
 // What travels with a coroutine: registers and control words (co_ctx), errno, the C++ exception
-// state, the sanitizers' idea of the stack, and on a shared stack its bytes. Who copies those:
+// state, and on a shared stack its bytes (and what a sanitizer knows: watched.h). Who copies those:
 //
 //     leaver stands on          newcomer's home occupied by      copied by
 //     another stack             a third                          the leaver, before it swaps
@@ -14,7 +14,7 @@
 
 namespace corun {
 
-// Brings the newcomer's bytes in and goes there. Out of line: only where its home is occupied.
+// Brings the newcomer's bytes in and goes there. Out of line: only where its home does not admit it.
 // from: nullptr when the leaver has ended; standing_on: the shared stack it stands on, if any.
 void switch_to_absent(co_env *env, void **leaver_regs, coroutine *from, shared_stack *standing_on,
                       coroutine *to);
@@ -32,22 +32,6 @@ inline void exchange_thread_state(co_env *env, coroutine *from, coroutine *to) {
     }
 }
 
-// The sanitizers' part, before leaving and after arriving. from: nullptr: it never comes back.
-inline void san_leave([[maybe_unused]] coroutine *from, [[maybe_unused]] coroutine *to) {
-#if CO_ASAN
-    __sanitizer_start_switch_fiber(from ? &from->fiber.fake_stack : nullptr, to->low_end(),
-                                   static_cast<size_t>(to->high_end() - to->low_end()));
-#endif
-#if CO_TSAN
-    __tsan_switch_to_fiber(to->fiber.tsan, 0);
-#endif
-}
-inline void san_arrive([[maybe_unused]] coroutine *self) {
-#if CO_ASAN
-    __sanitizer_finish_switch_fiber(self->fiber.fake_stack, nullptr, nullptr);
-#endif
-}
-
 // Suspends from, the running coroutine, and goes to to. Returns when somebody switches back.
 //
 // Nothing is left to do after the swap, so it is a tail call here and in the functions that end with
@@ -62,13 +46,9 @@ inline void switch_to(co_env *env, coroutine *from, coroutine *to,
     ++env->counts.switches;
     exchange_thread_state(env, from, to);
     shared_stack *home = to->tenancy.home;
-    if (CO_UNLIKELY(home && home->occupant != to))
+    if (CO_UNLIKELY(home && home->admitted != to))
         return switch_to_absent(env, from->regs, from, from->tenancy.home, to);
-    san_leave(from, to);
     swap(from->regs, to->regs);
-#if CO_SANITIZED
-    san_arrive(from);
-#endif
 }
 
 // The same for one that has ended: its memory may be free already, so nothing of it is touched.

@@ -49,7 +49,7 @@ void prepare_backtraces() {
 }
 
 bool stack_is_in_place(const coroutine *co) {
-    return !co->tenancy.home || co->tenancy.home->occupant == co;
+    return !co->shared_home() || co->tenancy.home->occupant == co;
 }
 
 bool has_frames(const coroutine *co) {

@@ -78,7 +78,8 @@ class Coroutine:
         self.id = int(self.value["id"])
         self.state = str(self.value["state"]).rsplit("::")[-1]
         self.flags = int(self.value["flags"])
-        self.home = self.value["tenancy"]["home"]
+        home = self.value["tenancy"]["home"]
+        self.home = home if home and home["group"] else None  # else a gate: core/watched.h
         self.pool = self.value["pool"]
         extra = self.value["extra"]
         self.name = extra["name"].string(errors="replace") if extra else self.thread_name()
@@ -101,7 +102,7 @@ class Coroutine:
 
     def is_out(self):
         """Others' bytes stand where its stack belongs."""
-        return bool(self.home) and not self.pool and int(self.home["occupant"]) != self.at
+        return self.home is not None and not self.pool and int(self.home["occupant"]) != self.at
 
     def bounds(self):
         """Of its stack; (0, 0) where that is not known."""

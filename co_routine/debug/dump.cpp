@@ -57,7 +57,7 @@ void add_wait(text &out, const coroutine *co) {
 
 void add_stack(text &out, const coroutine *co) {
     size_t used = high_water_of(co);
-    if (!co->tenancy.home)
+    if (!co->shared_home())
         out.add("; private stack %zu bytes, %zu used", co->pool->stack_bytes(), used);
     else if (stack_is_in_place(co))
         out.add("; shared stack %zu bytes, in place, %zu used at most",

@@ -42,7 +42,7 @@ coroutine *owner_of(co_env *env, const char *low) {
 }
 
 size_t stack_bytes_of(const coroutine *co) {
-    return co->tenancy.home ? co->tenancy.home->group->stack_bytes : co->pool->stack_bytes();
+    return co->shared_home() ? co->tenancy.home->group->stack_bytes : co->pool->stack_bytes();
 }
 
 void say_overflow(const coroutine *co, uintptr_t address) {
@@ -51,10 +51,10 @@ void say_overflow(const coroutine *co, uintptr_t address) {
         describe(who, sizeof who, co);
     warn("%s%sstack overflow: its %s stack has %zu bytes, %zu of them used; %p was touched, %zu "
          "bytes below the end; raise %s",
-         who, *who ? ": " : "", co->tenancy.home ? "shared" : "private", stack_bytes_of(co),
+         who, *who ? ": " : "", co->shared_home() ? "shared" : "private", stack_bytes_of(co),
          bytes_ever_used(co->low_end(), co->high_end()), reinterpret_cast<void *>(address),
          static_cast<size_t>(as_number(co->low_end()) - address),
-         co->tenancy.home ? "the size given to co_alloc_sharestack" : "attr.stack_size");
+         co->shared_home() ? "the size given to co_alloc_sharestack" : "attr.stack_size");
 }
 
 // The stack pointer has left the stack of the running coroutine at its lower end: whatever was
@@ -96,7 +96,7 @@ bool report_touch_of_absent(co_env *env, uintptr_t address) {
     if (!at || at.in_guard)
         return false;
     coroutine *owner = owner_of(env, at.range.low);
-    if (!owner || !owner->tenancy.home || !owner->pool || owner->tenancy.home->occupant == owner)
+    if (!owner || !owner->shared_home() || !owner->pool || owner->tenancy.home->occupant == owner)
         return false;
     char whose[description_bytes], who[description_bytes] = "";
     describe(whose, sizeof whose, owner);

@@ -78,7 +78,7 @@ size_t high_water_of(const coroutine *co) {
     if (co->has(flag_root))
         return 0; // the thread's own stack is not ours to measure
     size_t live = bytes_live(co);
-    if (!co->tenancy.home)
+    if (!co->shared_home())
         return larger(live, bytes_ever_used(co->stack_low, co->high_end()));
     if (co->pool)
         return larger(live, used_of_own_range(co));

@@ -84,15 +84,19 @@ guard_kind kernel_guard_kind() {
 }
 
 stack_pool::stack_pool(size_t stack_bytes, size_t guard_bytes)
-    : stack_bytes_(stack_bytes), guard_bytes_(guard_bytes), stride_(stack_bytes + guard_bytes) {}
+    : stack_bytes_(stack_bytes), guard_bytes_(guard_bytes), stride_(stack_bytes + guard_bytes) {
+    find_watchers();
+}
 
 stack_pool::~stack_pool() {
     for (size_t i = 0; i < slabs_.size(); ++i) {
-        size_t handed_out = i + 1 < slabs_.size() ? slabs_[i].stacks : next_;
-        for (size_t k = 0; CO_ASAN && k < handed_out; ++k)
-            san_remove_root(slabs_[i].start + k * stride_ + guard_bytes_, stack_bytes_);
+        if (is_watched_by(watcher_lsan | byte_watchers))
+            hide_slab(slabs_[i].start, i + 1 < slabs_.size() ? slabs_[i].stacks : next_);
+        san_space_returned();
         sys::munmap(slabs_[i].start, slabs_[i].stacks * stride_);
     }
+    for (size_t i = 0; i < registered_.size(); ++i)
+        san_deregister_stack(registered_[i]);
     give_back_vmas(vmas_);
 }
 
@@ -112,6 +116,7 @@ bool stack_pool::grow() {
     while (sys::failed(r) && (stacks /= 2) > 0);
     if (sys::failed(r))
         return false;
+    san_space_taken();
     char *start = reinterpret_cast<char *>(r);
     // A huge page would make every stack resident at once.
     sys::madvise(start, stacks * stride_, MADV_NOHUGEPAGE);
@@ -139,6 +144,22 @@ void stack_pool::install_guard(char *stack_low) {
              "and vm.max_map_count leaves no room for more mappings; raise it with sysctl");
 }
 
+// What sanitizers and Valgrind learn of a stack: at first that it is one. One by one: the guards between
+// them cannot be read, and to Valgrind a switch within one stack is a frame that comes or goes.
+void stack_pool::show(char *low) {
+    san_add_root(low, stack_bytes_);
+    if (is_watched_by(watcher_valgrind) && registered_.reserve(registered_.size() + 1))
+        registered_.push_back(san_register_stack(low, low + stack_bytes_));
+}
+
+void stack_pool::hide_slab(char *start, size_t handed_out) {
+    for (size_t i = 0; i < handed_out; ++i) {
+        char *low = start + i * stride_ + guard_bytes_;
+        san_remove_root(low, stack_bytes_);
+        san_renew(low, stack_bytes_); // others' from here on
+    }
+}
+
 bool stack_pool::acquire(stack_range *out) {
     char *low;
     if (!free_.empty()) {
@@ -151,8 +172,10 @@ bool stack_pool::acquire(stack_range *out) {
             return false;
         low = slabs_.back().start + next_++ * stride_ + guard_bytes_;
         install_guard(low);
-        san_add_root(low, stack_bytes_); // one by one: the guards between them cannot be read
+        show(low);
     }
+    if (CO_UNLIKELY(is_watched_by(byte_watchers)))
+        san_renew(low, stack_bytes_); // frames that were dropped there left red zones
     ++counts_.in_use;
     *out = {low, low + stack_bytes_};
     return true;

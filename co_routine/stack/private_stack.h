@@ -58,6 +58,8 @@ class stack_pool {
     };
     bool grow();
     void install_guard(char *stack_low);
+    void show(char *low);
+    void hide_slab(char *start, size_t handed_out);
     void trim();
 
     size_t stack_bytes_, guard_bytes_, stride_;
@@ -66,6 +68,7 @@ class stack_pool {
     size_t clean_ = 0;
     size_t next_ = 0; // first stack of the newest slab that was never handed out
     size_t vmas_ = 0; // taken from the process's budget for mprotect guards
+    raw_vector<unsigned> registered_; // Valgrind's numbers of the stacks
     stack_counts counts_;
 };
 

@@ -22,6 +22,40 @@ bool fit_buffer(tenant *t, uint8_t *loose_saves, size_t needed, slab_pool *pool)
     return true;
 }
 
+bool save_watched_bytes(tenant *t, uint8_t *loose_saves, char *sp, char *high, slab_pool *pool,
+                        copy_counts *counts) {
+    char *from = reinterpret_cast<char *>(reinterpret_cast<uintptr_t>(sp) & ~uintptr_t{15});
+    size_t bytes = static_cast<size_t>(high - from);
+    size_t needed = buffer_bytes(bytes + san_shadow_bytes(bytes));
+    if (needed == t->saved_capacity)
+        *loose_saves = 0;
+    else if (!fit_buffer(t, loose_saves, needed, pool))
+        return false;
+    san_renew(from, static_cast<size_t>(sp - from)); // below the stack pointer
+    san_copy_raw(t->saved + t->saved_capacity - bytes, from, bytes);
+    san_save_shadow(t->saved, from, bytes);
+    t->saved_bytes = static_cast<uint32_t>(bytes);
+    ++counts->copies;
+    counts->bytes_copied += bytes;
+    counts->bytes_saved += bytes;
+    return true;
+}
+
+void restore_watched_bytes(tenant *t, char *low, char *high, copy_counts *counts) {
+    constexpr size_t red_zone_bytes = 128; // which x86_64 lets a function use below its stack pointer
+    size_t bytes = t->saved_bytes;
+    san_renew(low, static_cast<size_t>(high - low)); // the former occupant's red zones are gone
+    san_forbid(low, static_cast<size_t>(high - low) - bytes - red_zone_bytes);
+    if (bytes == 0)
+        return;
+    san_copy_raw(high - bytes, t->saved + t->saved_capacity - bytes, bytes);
+    san_restore_shadow(t->saved, high - bytes, bytes);
+    t->saved_bytes = 0;
+    ++counts->copies;
+    counts->bytes_copied += bytes;
+    counts->bytes_saved -= bytes;
+}
+
 void drop_saved_bytes(tenant *t, slab_pool *pool, copy_counts *counts) {
     counts->bytes_saved -= t->saved_bytes;
     if (t->saved)
@@ -51,7 +85,7 @@ void enter_shared_stack(shared_stack *home) {
 
 void leave_shared_stack(shared_stack *home, const stCoRoutine_t *co) {
     if (home->occupant == co)
-        home->occupant = nullptr;
+        home->occupant = home->admitted = nullptr;
     --home->group->tenants;
     if (--home->tenants < home->group->fewest)
         home->group->fewest = home->tenants;

@@ -44,8 +44,10 @@ struct tenant {
 struct shared_stack {
     char *low = nullptr, *high = nullptr;
     stCoRoutine_t *occupant = nullptr;
-    stShareStack_t *group = nullptr; // the array it belongs to
+    stCoRoutine_t *admitted = nullptr; // who is switched to at once: the occupant, or nobody
+    stShareStack_t *group = nullptr;   // the array it belongs to; nullptr: no stack, a gate
     unsigned tenants = 0;
+    bool watched = false; // bytes are not all that is exchanged: core/watched.h
 };
 
 struct copy_counts {
@@ -63,10 +65,9 @@ struct copy_counts {
 // buffers end at a multiple of 64, and what they hold stands at their end.
 inline constexpr size_t aligned_copy_from = 1024;
 
-// The buffer for so many live bytes. Under AddressSanitizer the frames' red zones travel with them:
-// their shadow stands in front.
+// The buffer for so many live bytes.
 inline size_t buffer_bytes(size_t live_bytes) {
-    size_t needed = (live_bytes + san_shadow_bytes(live_bytes) + 15) & ~size_t{15};
+    size_t needed = (live_bytes + 15) & ~size_t{15};
     if (needed >= aligned_copy_from)
         needed = (needed + 63) & ~size_t{63};
     return needed <= slab_pool::small_limit ? needed : slab_pool::rounded(needed);
@@ -86,7 +87,6 @@ inline bool save_live_bytes(tenant *t, uint8_t *loose_saves, char *sp, char *hig
     else if (!fit_buffer(t, loose_saves, needed, pool))
         return false;
     copy_units(t->saved + t->saved_capacity - bytes, from, bytes);
-    san_save_shadow(t->saved, from, bytes);
     t->saved_bytes = static_cast<uint32_t>(bytes);
     ++counts->copies;
     counts->bytes_copied += bytes;
@@ -98,13 +98,18 @@ inline void restore_live_bytes(tenant *t, char *high, copy_counts *counts) {
     size_t bytes = t->saved_bytes;
     if (bytes == 0)
         return;
-    san_restore_shadow(t->saved, high - bytes, bytes);
     copy_units(high - bytes, t->saved + t->saved_capacity - bytes, bytes);
     t->saved_bytes = 0;
     ++counts->copies;
     counts->bytes_copied += bytes;
     counts->bytes_saved -= bytes;
 }
+
+// The same where a sanitizer or Valgrind watches. Under AddressSanitizer the frames' red zones travel with
+// them: their shadow stands at the buffer's beginning.
+bool save_watched_bytes(tenant *t, uint8_t *loose_saves, char *sp, char *high, slab_pool *pool,
+                        copy_counts *counts);
+void restore_watched_bytes(tenant *t, char *low, char *high, copy_counts *counts);
 
 // Frees the buffer of a tenant that ends.
 void drop_saved_bytes(tenant *t, slab_pool *pool, copy_counts *counts);

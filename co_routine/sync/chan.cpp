@@ -38,7 +38,7 @@ struct alignas(8) chan_wait {
 chan_wait *wait_of(const coroutine *co) { return reinterpret_cast<chan_wait *>(payload_of(co)); }
 void *item_of(const coroutine *co) { return wait_of(co)->item; }
 
-bool needs_block(const coroutine *co) { return co->tenancy.home != nullptr; }
+bool needs_block(const coroutine *co) { return co->shared_home() != nullptr; }
 size_t block_bytes(const co_chan *ch) { return sizeof(chan_wait) + ch->item_size; }
 
 char *ring_at(co_chan *ch, size_t n) {
