@@ -34,6 +34,7 @@ constexpr char usage[] =
     "  --debug=LIST      as CORUN_DEBUG, words with commas between them:\n"
     "           sites    lists the system call instructions, and those that stay native\n"
     "           blocked  names code that kept all others waiting for 50 ms; blocked:MS: for MS\n"
+    "           no-overflow  says nothing of a thread that runs off its stack\n"
     "  --inherit         programs that it starts are run in the same way\n"
     "  --or-native       a program that cannot be run this way is run without corun\n"
     "  --check           says what would be covered and what not, and runs nothing\n"
@@ -99,7 +100,8 @@ int signal_number(const char *option, const char *value) {
 
 // from: the option or the variable that it stands in.
 void check_debug_word(const char *from, const char *word) {
-    static const char *const known[] = {"stacks", "overflow", "hooks", "blocked", "sites"};
+    static const char *const known[] = {"stacks",  "overflow", "hooks",
+                                        "blocked", "sites",    "no-overflow"};
     for (const char *k : known)
         if (same(k, word))
             return;
@@ -113,9 +115,8 @@ void check_debug_word(const char *from, const char *word) {
     }
     const char *what = begins(word, "blocked:") ? "no number from 1 to 3600000 in" : "unknown word";
     fail(exit_cannot,
-         "%s: %s '%s'; known: sites, blocked, blocked:<ms>, and of linked programs stacks, "
-         "overflow, "
-         "hooks",
+         "%s: %s '%s'; known: sites, blocked, blocked:<ms>, no-overflow, and of linked programs "
+         "stacks, overflow, hooks",
          from, what, word);
 }
 

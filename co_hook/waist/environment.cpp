@@ -119,8 +119,10 @@ void read_environment(char **environment, options *out) {
             each_word(*at + sizeof options_name - 1, ",",
                       [out](const char *w, size_t n) { read_option(w, n, out); });
         else if (begins(*at, debug_name)) // the other words are co_routine's: core/debug_flags.cpp
-            each_word(*at + sizeof debug_name - 1, ",",
-                      [out](const char *w, size_t n) { out->list_sites |= is(w, n, "sites"); });
+            each_word(*at + sizeof debug_name - 1, ",", [out](const char *w, size_t n) {
+                out->list_sites |= is(w, n, "sites");
+                out->report_overflows &= !is(w, n, "no-overflow");
+            });
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the launcher says to the library: CORUN_OPTIONS, and `sites` in CORUN_DEBUG. Read strictly,
+// What the launcher says to the library: CORUN_OPTIONS, and `sites` and `no-overflow` in CORUN_DEBUG. Read strictly,
 // before libc has an environment, then taken out of the program's, with our name in LD_PRELOAD:
 // children run natively unless told otherwise.
 //
@@ -19,6 +19,7 @@ struct options {
     bool inherit = false;
     bool or_native = false; // where the program cannot be run as coroutines: natively
     bool list_sites = false;
+    bool report_overflows = true;
 };
 
 // With 125, as the launcher where it refuses a program (launcher/text.h).

@@ -21,6 +21,7 @@ namespace {
 
 constexpr uintptr_t farthest_jump = uintptr_t{1} << 30; // as large as a frame may be
 constexpr uintptr_t largest_probe = 64 * 1024;          // below the stack pointer
+bool are_reported = true;
 constexpr int most_frames = 128 * 1024, innermost_shown = 16, outermost_shown = 4;
 
 // libc's threads have their guard at the lower end of it.
@@ -74,9 +75,12 @@ void write_frames(const machine &m) {
 
 } // namespace
 
+void report_overflows(bool on) { are_reported = on; }
+
 void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
     stack_range stack = stack_of(t);
-    if (!stack.low || t->has_overflowed || !has_overflowed(t, stack, address, m.at(REG_RSP)))
+    if (!are_reported || !stack.low || t->has_overflowed ||
+        !has_overflowed(t, stack, address, m.at(REG_RSP)))
         return;
     t->has_overflowed = true;
     if (!is_stderr())

@@ -26,6 +26,12 @@ constexpr unsigned first_stacks = 16, most_stacks = 1024;
 constexpr size_t kept_bytes = 8192;
 constexpr size_t most_kept = 256;
 
+// Below each stack, and nobody's: a frame that is larger than libc's guard (a page, mostly) faults there instead of
+// meeting the stack of another thread. Pages of MADV_GUARD_INSTALL cost no mapping; where there are none, mprotect
+// would cost two for each stack, and there is no such gap.
+constexpr size_t widest_gap = size_t{64} << 10;
+size_t gap_bytes() { return kernel_guard_kind() == guard_kind::guard_install ? widest_gap : 0; }
+
 struct stack {
     uint32_t guard_pages;
     bool in_use : 1;
@@ -37,12 +43,12 @@ struct stack {
 
 struct slab {
     char *low;
-    size_t stack_bytes;
+    size_t stack_bytes, gap;
     unsigned count, handed_out; // those behind were never used
     stack *stacks;
 
-    char *high() const { return low + count * stack_bytes; }
-    char *at(unsigned i) const { return low + i * stack_bytes; }
+    size_t stride() const { return gap + stack_bytes; }
+    char *at(size_t i) const { return low + i * stride() + gap; }
 };
 
 struct free_stack {
@@ -80,7 +86,7 @@ int slab_of(uintptr_t address) {
     for (unsigned i = 0; i < n; ++i) {
         unsigned k = last + i < n ? last + i : last + i - n;
         const slab &s = slabs[k];
-        if (address - reinterpret_cast<uintptr_t>(s.low) < s.count * s.stack_bytes) {
+        if (address - reinterpret_cast<uintptr_t>(s.low) < s.count * s.stride()) {
             last = k;
             return static_cast<int>(k);
         }
@@ -99,15 +105,18 @@ place place_of(uintptr_t address) {
     if (which < 0)
         return {which, 0, 0};
     const slab &s = slabs[static_cast<size_t>(which)];
-    uintptr_t above = address - reinterpret_cast<uintptr_t>(s.low);
-    return {which, static_cast<unsigned>(above / s.stack_bytes), above % s.stack_bytes};
+    uintptr_t above = address - reinterpret_cast<uintptr_t>(s.low), in_stride = above % s.stride();
+    if (in_stride < s.gap)
+        return {-1, 0, 0};
+    return {which, static_cast<unsigned>(above / s.stride()), in_stride - s.gap};
 }
 
 bool grow(size_class *c) {
     unsigned count = c->newest < 0 ? first_stacks : slabs[static_cast<size_t>(c->newest)].count * 4;
     if (count > most_stacks)
         count = most_stacks;
-    while (count > 1 && count * c->bytes > largest_slab)
+    size_t gap = gap_bytes(), stride = gap + c->bytes;
+    while (count > 1 && count * stride > largest_slab)
         count /= 2;
     size_t in_class = count; // room to give every one of them back
     for (size_t i = 0; i < slabs.size(); ++i)
@@ -118,15 +127,15 @@ bool grow(size_class *c) {
     if (sys::failed(notes))
         return false;
     word low =
-        sys::mmap_anonymous(count * c->bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE | MAP_STACK);
+        sys::mmap_anonymous(count * stride, PROT_READ | PROT_WRITE, MAP_NORESERVE | MAP_STACK);
     if (sys::failed(low)) {
         sys::munmap(reinterpret_cast<void *>(notes), count * sizeof(stack));
         return false;
     }
     auto *start = reinterpret_cast<char *>(low);
-    sys::madvise(start, count * c->bytes, MADV_NOHUGEPAGE); // else every stack is resident at once
+    sys::madvise(start, count * stride, MADV_NOHUGEPAGE); // else every stack is resident at once
     c->newest = static_cast<int>(slabs.size());
-    slabs.push_back({start, c->bytes, count, 0, reinterpret_cast<stack *>(notes)});
+    slabs.push_back({start, c->bytes, gap, count, 0, reinterpret_cast<stack *>(notes)});
     return true;
 }
 
@@ -152,6 +161,8 @@ char *acquire(size_t bytes, bool opened) {
             return nullptr;
         auto newest = static_cast<unsigned>(c->newest);
         f = {newest, slabs[newest].handed_out++};
+        if (const slab &s = slabs[newest]; s.gap != 0)
+            sys::madvise(s.at(f.index) - s.gap, s.gap, guard_install);
     }
     slab &s = slabs[f.slab];
     stack &k = s.stacks[f.index];
@@ -292,10 +303,10 @@ void note_change(uintptr_t at, size_t bytes, bool lost) {
     for (size_t k = 0; k < slabs.size(); ++k) {
         const slab &s = slabs[k];
         auto low = reinterpret_cast<uintptr_t>(s.low);
-        if (at >= low + s.handed_out * s.stack_bytes || low >= at + bytes)
+        if (at >= low + s.handed_out * s.stride() || low >= at + bytes)
             continue;
-        size_t i = at > low ? (at - low) / s.stack_bytes : 0;
-        for (; i < s.handed_out && low + i * s.stack_bytes < at + bytes; ++i) {
+        size_t i = at > low ? (at - low) / s.stride() : 0;
+        for (; i < s.handed_out && reinterpret_cast<uintptr_t>(s.at(i)) < at + bytes; ++i) {
             stack &of = s.stacks[i];
             of.altered = of.altered || of.in_use;
             of.lost = of.lost || (of.in_use && lost);
@@ -327,11 +338,10 @@ bool stack_call(long nr, const word (&a)[6], word *result) {
 bool is_in_stack(const void *address) {
     spin_guard guard(&lock);
     auto at = reinterpret_cast<uintptr_t>(address);
-    int which = slab_of(at);
-    if (which < 0)
+    place p = place_of(at);
+    if (p.slab < 0)
         return false;
-    const slab &s = slabs[static_cast<size_t>(which)];
-    const stack &k = s.stacks[(at - reinterpret_cast<uintptr_t>(s.low)) / s.stack_bytes];
+    const stack &k = slabs[static_cast<size_t>(p.slab)].stacks[p.index];
     return k.in_use && !k.lost && !k.altered;
 }
 

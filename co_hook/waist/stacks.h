@@ -3,12 +3,14 @@
 // mprotect, and gives it back by munmap: these three calls are answered here, from dense slabs of equal
 // stacks that are used again last in, first out.
 //
-//     slab  | stack 0: guard, then what libc uses | stack 1 ...     one mapping, lowest address first
+//     slab  | gap | stack 0: guard, then what libc uses | gap | stack 1 ...     one mapping, lowest address first
 //
 // Rules
 //  - A stack is memory as mmap gives it: zeroed, wherever it was used before.
 //  - It is open from the start, and its guard is what libc leaves out when it opens the rest. Where the
 //    kernel has MADV_GUARD_INSTALL the guard costs no mapping; else it is mprotect'ed.
+//  - Below the guard is a gap of 64 KiB, where a frame that is larger than the guard faults. It is no part of what libc
+//    is told, and nobody's; without MADV_GUARD_INSTALL there is none.
 //  - Stacks go back whole. Of one that the program has unmapped in part nothing is ours any more.
 //  - Any other call inside a stack is the kernel's own, and so are those that map over it, move it, or give
 //    it properties that stay; the stack is mended when it comes back. Of one that was moved nothing is ours.

@@ -6,6 +6,7 @@
 #include "co_hook/waist/helper_threads.h"
 #include "co_hook/waist/loaded.h"
 #include "co_hook/waist/numbers.h"
+#include "co_hook/waist/overflow.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/rights.h"
 #include "co_hook/waist/stacks.h"
@@ -96,6 +97,7 @@ const char *prepare(const options &asked) {
     if (const char *failed = learn_vector_state())
         return failed;
     prepare_dumps(asked.dump_signal);
+    report_overflows(asked.report_overflows);
     if (const char *failed = prepare_worker(&the_worker))
         return failed;
     make_helpers_without_libc();

@@ -22,8 +22,9 @@ unsigned limit_ms = 50;
 [[noreturn]] void refuse(const char *word, size_t length, const char *why) {
     char shown[32];
     format_line(shown, sizeof shown < length + 1 ? sizeof shown : unsigned(length + 1), "%s", word);
-    fatal("CORUN_DEBUG: %s '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>, sites", why,
-          shown);
+    fatal("CORUN_DEBUG: %s '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>, sites, "
+          "no-overflow",
+          why, shown);
 }
 
 // "blocked:100": the digits behind the colon.
@@ -48,7 +49,8 @@ unsigned flag_of(const char *word, size_t length) {
                  {"overflow", CO_DEBUG_OVERFLOW},
                  {"hooks", CO_DEBUG_HOOKS},
                  {"blocked", CO_DEBUG_BLOCKED},
-                 {"sites", 0}}; // read by co_hook/waist, before this
+                 {"sites", 0}, // these two are read by co_hook/waist, before this
+                 {"no-overflow", 0}};
     for (const auto &w : words)
         if (strlen(w.name) == length && memcmp(w.name, word, length) == 0)
             return w.flag;

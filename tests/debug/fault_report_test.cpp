@@ -118,6 +118,24 @@ TEST(FaultReport, NamesASharedStackAndHowToRaiseIt) {
     EXPECT_TRUE(r.says("raise the size given to co_alloc_sharestack\n")) << r.text;
 }
 
+// contract 34
+TEST(FaultReport, NamesASharedStackWithOneFrameOf64KiB) {
+    SKIP_UNDER_SANITIZERS();
+    if (!guard_is_whole())
+        GTEST_SKIP() << "no MADV_GUARD_INSTALL: only 4 KiB of the guard fault";
+    child_result r = in_child([] {
+        debug(CO_DEBUG_OVERFLOW);
+        stShareStack_t *shared = co_alloc_sharestack(2, 32 * 1024);
+        co_resume(create(
+            "other", [] { co_yield_ct(); }, shared)); // the neighbour
+        co_resume(create("wide tenant", touch_one_large_frame, shared));
+    });
+    EXPECT_TRUE(r.killed_by(SIGSEGV)) << r.text;
+    EXPECT_TRUE(
+        r.says("coroutine 'wide tenant' (#N): stack overflow: its shared stack has 32768 bytes"))
+        << r.text;
+}
+
 TEST(FaultReport, ShowsTheInnermostFrames) {
     SKIP_UNDER_SANITIZERS();
     child_result r = in_child([] {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// overflow_prog WAY [handler]: recursion, or large (one frame that reaches far into a large guard), or main (the first
-// thread's recursion), or null (a fault that is no overflow). handler: the program has one, on a stack of its own.
+// overflow_prog WAY [handler]: recursion, or large (one frame that reaches far into a large guard), or wide (one of
+// 64 KiB, which jumps over a guard of a page towards the stack of another thread), or main (the first thread's recursion), or null (a fault that is no overflow). handler: the program has one, on a stack of its own.
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -23,17 +24,36 @@ __attribute__((noinline)) static int one_large_frame(void) {
     return frame[0];
 }
 
+__attribute__((noinline)) static int one_wide_frame(void) {
+    volatile char frame[64 * 1024];
+    frame[0] = 1;
+    return frame[0];
+}
+
 static int *volatile nowhere;
 
 static void *overflow(void *way) {
     volatile char here = 0;
     if (strcmp(way, "large") == 0)
         return (void *)(long)one_large_frame();
+    if (strcmp(way, "wide") == 0)
+        return (void *)(long)one_wide_frame();
     if (strcmp(way, "null") == 0)
         *nowhere = 1;
     return (void *)(long)recurse(0, &here);
 }
 static void *nothing(void *unused) { return unused; }
+static void *wait_for_ever(void *unused) {
+    for (;;)
+        pause();
+    return unused;
+}
+
+static int guards_are_cheap(void) {
+    const int guard_install = 102;
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return madvise(page, 4096, guard_install) == 0;
+}
 
 static void on_fault(int s) {
     const char text[] = "own handler\n";
@@ -58,6 +78,14 @@ int main(int argc, char **argv) {
     pthread_attr_setstacksize(&a, 32 * 1024);
     if (strcmp(argv[1], "large") == 0)
         pthread_attr_setguardsize(&a, 64 * 1024);
+    if (strcmp(argv[1], "wide") == 0) {
+        if (!guards_are_cheap())
+            return 77;
+        pthread_attr_setstacksize(&a, 48 * 1024);
+        pthread_create(&t, &a, wait_for_ever,
+                       NULL); // on a mapping of the kernel's, being the first
+        pthread_create(&t, &a, wait_for_ever, NULL); // whose stack is the one below
+    }
     if (strcmp(argv[1], "main") == 0) {
         pthread_create(&t, &a, nothing, NULL);
         pthread_join(t, NULL);

@@ -21,6 +21,13 @@ else
 fi
 run large
 verdict 'one large frame, far into the guard' '[ $code = 139 ] && [ "$(reports)" = 1 ] && has "stack overflow: its stack has"'
+run wide
+if [ $code = 77 ]; then
+    echo "skip - $(basename "$0") one frame of 64 KiB: no MADV_GUARD_INSTALL here"
+else
+    verdict 'one frame of 64 KiB, past a guard of a page, beside another thread' '[ $code = 139 ] && [ "$(reports)" = 1 ] &&
+        has "stack overflow: its stack has 4[0-9]{4} bytes"'
+fi
 run main
 verdict 'the first thread' '[ $code = 139 ] && [ "$(reports)" = 1 ] && has "raise its limit \(ulimit -s\)$"'
 run null
@@ -29,4 +36,9 @@ verdict 'another fault is none' '[ $code = 139 ] && [ "$(reports)" = 0 ]'
 native=$?
 run main handler
 verdict 'a handler of the program comes after the report' '[ $code = $native ] && [ $code = 3 ] && [ "$(reports)" = 1 ] && grep -qx "own handler" out'
+timeout 60 "$B/corun" --debug=no-overflow "$B/tests/waist/overflow_prog" recursion >out 2>err
+code=$?
+verdict '--debug=no-overflow: the end alone' '[ $code = 139 ] && [ "$(reports)" = 0 ]'
+CORUN_DEBUG=no-overflow run recursion
+verdict '... and by the environment' '[ $code = 139 ] && [ "$(reports)" = 0 ]'
 exit $status
