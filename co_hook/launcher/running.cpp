@@ -34,8 +34,10 @@ bool read_stopped(const attached &p, const thread_row &listed, stopped *out) {
         return false;
     out->registers =
         registers_of(kept_registers{r.rbx, r.rbp, r.r12, r.r13, r.r14, r.r15, r.rsp, r.rip});
-    out->fs = r.fs_base;
-    out->bytes = read_upwards(p, r.rsp, out->stack, sizeof out->stack);
+    out->is_in_program = r.fs_base == out->thread.t->fs;
+    if (!out->is_in_program)
+        registers_at_call(p, out->thread, &out->registers);
+    out->bytes = read_upwards(p, out->registers.sp(), out->stack, sizeof out->stack);
     return true;
 }
 

@@ -99,21 +99,12 @@ void walk(const attached &p, const switch_registers &r, view *v, frames *out) {
     int own = 0; // corun's own, above those of the program
     while (own < n && is_runtime(p, out->pcs[own]))
         own++;
+    if (own + 1 < n && is_slot(p, out->pcs[own]))
+        own++; // its caller is the place that it stands for
     out->count = n - own;
     out->first_is_exact = out->first_is_exact && own == 0;
     for (int i = 0; i < out->count; i++)
         out->pcs[i] = place_of(p, out->pcs[own + i]);
-}
-
-// In a system call: what the program had then.
-bool registers_at_call(const attached &p, const thread_now &now, switch_registers *out) {
-    copy_of<waist::frame> f;
-    if (now.t->call_nr < 0 || now.t->at_call == nullptr || !f.read(p, now.t->at_call))
-        return false;
-    uintptr_t sp = reinterpret_cast<uintptr_t>(now.t->at_call + 1) + WAIST_RED_ZONE;
-    *out = registers_of(
-        kept_registers{f->rbx, f->rbp, f->r12, f->r13, f->r14, f->r15, sp, place_of(p, f->slot)});
-    return true;
 }
 
 constexpr unsigned most_words = 200000;
@@ -132,10 +123,7 @@ void walk_suspended(const attached &p, const thread_now &now, frames *out) {
 }
 
 void walk_stopped(const attached &p, stopped *s, frames *out) {
-    // From where it was in the program's code; inside the runtime from its call.
-    out->first_is_exact = s->fs == s->thread.t->fs;
-    if (!out->first_is_exact)
-        registers_at_call(p, s->thread, &s->registers);
+    out->first_is_exact = s->is_in_program;
     view v{{}, p, s->stack, s->registers.sp(), s->bytes, most_words};
     walk(p, s->registers, &v, out);
 }
@@ -147,6 +135,16 @@ bool has_gone_on(const attached &p, const thread_row &listed, const thread_now &
 }
 
 } // namespace
+
+bool registers_at_call(const attached &p, const thread_now &now, switch_registers *out) {
+    copy_of<waist::frame> f;
+    if (now.t->call_nr < 0 || now.t->at_call == nullptr || !f.read(p, now.t->at_call))
+        return false;
+    uintptr_t sp = reinterpret_cast<uintptr_t>(now.t->at_call + 1) + WAIST_RED_ZONE;
+    *out = registers_of(
+        kept_registers{f->rbx, f->rbp, f->r12, f->r13, f->r14, f->r15, sp, place_of(p, f->slot)});
+    return true;
+}
 
 size_t read_upwards(const attached &p, uintptr_t from, void *to, size_t bytes) {
     iovec ours{to, bytes}, theirs{reinterpret_cast<void *>(from), bytes};

@@ -26,15 +26,17 @@ bool walk_thread(const attached &p, const thread_row &listed, thread_now *now, f
 
 // running.cpp: what a thread has that runs, of one moment at which nothing runs.
 struct stopped {
-    switch_registers registers;
-    uintptr_t fs; // whose code it was in
     thread_now thread;
-    size_t bytes; // of its stack, upwards from the stack pointer
+    switch_registers registers;
+    bool is_in_program; // else they are those of its call
+    size_t bytes;       // of its stack, upwards from the stack pointer
     unsigned char stack[size_t{128} << 10];
 };
 // The process goes on when this returns. False: it may not be stopped, or did not.
 bool stop_and_read(const attached &p, const thread_row &listed, stopped *out);
 
+// In a system call: what the program had then.
+bool registers_at_call(const attached &p, const thread_now &now, switch_registers *out);
 // By pieces, from a place that may end anywhere: how many bytes.
 size_t read_upwards(const attached &p, uintptr_t from, void *to, size_t bytes);
 

@@ -158,7 +158,7 @@ void screen::add(const char *bytes, size_t length) {
 
 void screen::line(const char *text, bool is_head) {
     constexpr char reverse[] = "\033[7m", plain[] = "\033[0m", rest_of_line[] = "\033[K",
-                   next[] = "\r\n";
+                   next[] = "\n";
     if (is_full())
         return;
     if (lines_++ > 0)

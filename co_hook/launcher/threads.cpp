@@ -19,23 +19,26 @@ namespace {
 constexpr size_t at_once = 256; // pieces by one call: the kernel takes 1,024
 constexpr size_t most_threads = size_t{1} << 22;
 
-// Pieces of one size, from many places. What could not be read is left out by read[i] = false. A call ends
-// at the first place that is not there, so it is made again behind that.
+// Pieces of one size, from many places; none from nullptr. What could not be read is left out by read[i] =
+// false. A call ends at the first place that is not there, so it is made again behind that.
 void read_many(const attached &p, const void *const *from, void *to, size_t bytes, size_t count,
                bool *read) {
     for (size_t i = 0; i < count; i++)
         read[i] = false;
     for (size_t begin = 0; begin < count;) {
-        iovec theirs[at_once];
-        size_t n = 0;
-        for (; n < at_once && begin + n < count; n++)
-            theirs[n] = {const_cast<void *>(from[begin + n]), bytes};
-        iovec ours{static_cast<char *>(to) + begin * bytes, n * bytes};
-        ssize_t got = process_vm_readv(p.pid, &ours, 1, theirs, n, 0);
+        iovec ours[at_once], theirs[at_once];
+        size_t which[at_once], n = 0, next = begin;
+        for (; n < at_once && next < count; next++)
+            if (from[next] != nullptr) {
+                ours[n] = {static_cast<char *>(to) + next * bytes, bytes};
+                theirs[n] = {const_cast<void *>(from[next]), bytes};
+                which[n++] = next;
+            }
+        ssize_t got = n == 0 ? 0 : process_vm_readv(p.pid, ours, n, theirs, n, 0);
         size_t whole = got > 0 ? static_cast<size_t>(got) / bytes : 0;
         for (size_t i = 0; i < whole; i++)
-            read[begin + i] = true;
-        begin += whole < n ? whole + 1 : n;
+            read[which[i]] = true;
+        begin = whole < n ? which[whole] + 1 : next;
     }
 }
 

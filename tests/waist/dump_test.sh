@@ -1,40 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The dump of all threads, by SIGQUIT, by --dump-signal, by corun dump PID; and the list of corun ps PID.
-. "${SRC_DIR:-.}/tests/hooks/lib.sh"
-[ -x "$B/corun" ] && [ -e "$B/libcorun_waist.so" ] || { echo 'corun is not built'; exit 77; }
-unset CORUN_DEBUG CORUN_OPTIONS LD_PRELOAD
+. "${SRC_DIR:-.}/tests/waist/begin.sh"
 prog=$B/tests/waist/dump_prog
 [ -x "$prog" ] || { echo "$prog is not built"; exit 1; }
-cd "$scratch" || exit 1
-mkfifo input
-
-# What a shell starts in the background ignores SIGQUIT.
-corun() { exec env --default-signal=QUIT "$B/corun" "$@"; }
-# begin WORDS...: corun WORDS... in the background until finish; its pid in $pid.
-begin() {
-    : >out
-    : >err
-    corun "$@" <input >out 2>err &
-    job=$!
-    exec 9>input
-    until_text out '^ready ' && pid=$(sed -n 's/^ready //p' out | head -1)
-}
-finish() { exec 9>&-; wait $job; code=$?; }
-# Until the file has a line like this; 20 s at most.
-until_text() {
-    for ((i = 0; i < 2000; ++i)); do
-        grep -qE -- "$2" "$1" 2>/dev/null && return
-        kill -0 $job 2>/dev/null || return 1
-        sleep 0.01
-    done
-    return 1
-}
 dumps() { grep -c '^corun: end of the dump$' err; }
 # Until there are so many.
 until_dumps() { for ((i = 0; i < 2000 && $(dumps) < $1; ++i)); do sleep 0.01; done; [ "$(dumps)" = "$1" ]; }
 has() { grep -qE -- "$1" err; }
-installed() { ldconfig -p | grep -q 'libunwind-x86_64.so.8'; }
 
 begin "$prog" 12
 kill -QUIT "$pid"
@@ -43,19 +16,8 @@ verdict 'what each waits in, and on' '[ "$(grep -cE "^thread [0-9]+ parked in re
     [ "$(grep -cE "^thread [0-9]+ parked in recv \(fd [0-9]+, 127.0.0.1:[0-9]+\) for [0-9]+ ms; stack" err)" = 2 ] &&
     [ "$(grep -cE "^thread [0-9]+ parked in sleep for [0-9]+ ms, 99[0-9] s left; stack" err)" = 2 ]'
 verdict 'the owner of the mutex' '[ "$(grep -cE "^thread [0-9]+ parked in futex \(0x[0-9a-f]+\) for [0-9]+ ms; stack .*; a mutex that thread $pid holds, it seems$" err)" = 2 ]'
-# The functions of a thread, innermost first; those of libc are left out.
-chains() { awk '/^thread/{if(c)print c; c=""} /^    #/{if($3 ~ /^(in_|nested|thread_main|start_thread)/){sub(/\+.*/,"",$3); c=c" "$3}} END{print c}' err | sort | uniq -c; }
-want='in_cond in_mutex in_read in_recv in_semaphore in_sleep'
-exactly() {
-    for way in $want; do
-        for deep in 1 2; do
-            nest=$(printf ' nested%.0s' $(seq $deep))
-            chains | grep -qE "^ +1 +$way$nest thread_main start_thread\$" || { chains; return 1; }
-        done
-    done
-}
 if installed; then
-    verdict 'the frames of each, exactly' exactly
+    verdict 'the frames of each, exactly' 'exactly err'
     verdict 'each ends where it began' '[ "$(grep -cE "^    #[0-9]+ .* (__)?clone3?\+" err)" -ge 12 ] || [ "$(grep -B1 -E "^thread|^corun: end" err | grep -cE "clone|start_thread")" = 12 ]'
 else
     echo "skip - $(basename "$0") frames: libunwind8 is not installed"
@@ -141,7 +103,6 @@ verdict 'a name that a terminal would obey is shown, not obeyed' \
     '! grep -q $'"'\\033'"' err listed && ! grep -q "^thread 7[^0-9]" err && grep -qF "?[31m?thread 7" err && grep -qF "?[31m?thread 7" listed'
 finish
 
-refused() { "$B/corun" "${@:2}" >said 2>&1; [ $? = 125 ] && grep -qE -- "$1" said; }
 sleep 60 &
 other=$!
 verdict 'no process of that number' 'refused "^corun: process 4194303: there is none$" dump 4194303'
