@@ -70,7 +70,8 @@ attached attach(const char *pid) {
         fail(exit_cannot, "process %d does not run under corun", p.pid);
     constexpr off_t largest_library = off_t{64} << 20;
     struct stat about;
-    if (stat(file, &about) != 0 || about.st_size > largest_library || !open_elf(file, &elf))
+    if (stat(file, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size > largest_library ||
+        !open_elf(file, &elf))
         fail(exit_cannot, "process %d: %s is not the file any more that it was started with", p.pid,
              file);
     const Elf64_Sym *symbol = elf.exported(waist::published_name);

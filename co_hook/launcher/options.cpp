@@ -22,6 +22,8 @@ constexpr char usage[] =
     "       corun --check COMMAND [ARGUMENT]...\n"
     "       corun dump PID      where each thread of a program under corun waits: to its stderr\n"
     "       corun ps PID        a line for each, without stopping it\n"
+    "       corun stack PID [THREAD]   the frames of all, or of that one: to this stdout\n"
+    "       corun top PID       the lines again each second, sorted; corun top -h\n"
     "\n"
     "Runs a program whose threads block with its threads as coroutines of one kernel thread.\n"
     "\n"

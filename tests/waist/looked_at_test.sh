@@ -113,6 +113,28 @@ on_terminal 12x60 'until=THREAD' kill="$pid" -- "$B/corun" top -d 0.2 "$pid"
 verdict '... the process is gone' 'ended 125 && shown "^words: corun: process $pid"'
 finish 2>/dev/null
 
+# ---- What is not to be believed
+
+# Each look ends by itself, well or with an error.
+survives() {
+    for ((seed = 1; seed <= 12; ++seed)); do
+        begin "$waiting" 12
+        kill -STOP "$pid"
+        for ((i = 0; i < 4; ++i)); do
+            /usr/bin/python3 -B "$root/tests/waist/scribble.py" "$pid" $((seed * 10 + i)) $((i * i * 30 + 1))
+            for what in ps stack 'top -b -n 1 -d 0.1'; do
+                timeout 60 "$B/corun" $what "$pid" >listed 2>said
+                code=$?
+                [ $code = 0 ] || [ $code = 125 ] || { echo "$what, seed $seed, $i: status $code" >out; return 1; }
+                ! grep -q $'\033' listed said || return 1
+            done
+        done
+        kill -KILL "$pid"
+        finish 2>/dev/null
+    done
+}
+verdict 'a process that has written anything over itself' survives
+
 # ---- 10,000 threads
 
 begin --stack=32K "$waiting" 10000
