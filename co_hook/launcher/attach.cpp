@@ -88,16 +88,18 @@ attached attach(const char *pid) {
     return p;
 }
 
-// Where a server has all processors to itself, who looks at it waits for it.
 attached attach_to_threads(const char *pid) {
-    constexpr int a_little = 5;
     attached p = attach(pid);
-    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + a_little);
     bool active = false;
     if (!read_memory(p, &p.shown.the_worker->active, &active, sizeof active) || !active)
         fail(exit_cannot, "process %d has never had a second thread: there is nothing to show",
              p.pid);
     return p;
+}
+
+void give_way() {
+    constexpr int a_little = 5;
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + a_little);
 }
 
 } // namespace corun::launcher

@@ -33,6 +33,10 @@ template <class T> struct copy_of {
 // The same, and there are threads to ask about: it has a second one, or had it.
 attached attach_to_threads(const char *pid);
 
+// To processes of the usual priority, from now on: where a server has all processors to itself, who lists its
+// threads waits for it. Not for who stops it.
+void give_way();
+
 } // namespace corun::launcher
 
 #endif

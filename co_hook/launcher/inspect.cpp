@@ -52,6 +52,7 @@ int dump(char **arguments) {
 
 int ps(char **arguments) {
     attached p = only_process(arguments);
+    give_way();
     thread_list list = read_threads(p);
     puts(head_of_rows(false));
     for (size_t i = 0; i < list.count; i++)

@@ -15,17 +15,18 @@ namespace {
 
 // It may be in the kernel, where it does not stop at once.
 bool wait_until_stopped(int pid, int *status) {
-    constexpr int most_looks = 2000;
-    constexpr timespec pause = {0, 100000};
-    for (int i = 0; i < most_looks; i++) {
+    constexpr timespec longest = {0, 200000000};
+    sigset_t of_children;
+    sigemptyset(&of_children);
+    sigaddset(&of_children, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &of_children, nullptr);
+    for (;;) {
         int r = waitpid(pid, status, __WALL | WNOHANG);
-        if (r == pid)
-            return WIFSTOPPED(*status);
-        if (r < 0 && errno != EINTR)
+        if (r != 0)
+            return r == pid && WIFSTOPPED(*status);
+        if (sigtimedwait(&of_children, nullptr, &longest) < 0 && errno != EINTR)
             return false;
-        nanosleep(&pause, nullptr);
     }
-    return false;
 }
 
 bool read_stopped(const attached &p, const thread_row &listed, stopped *out) {

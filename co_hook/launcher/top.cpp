@@ -329,6 +329,7 @@ int top(char **words) {
              "lists once",
              a.pid);
     attached p = attach_to_threads(a.pid);
+    give_way();
     auto delay_ns = static_cast<int64_t>(a.delay * static_cast<double>(ns_per_s));
     int64_t until = now_ns() + std::min(delay_ns, first_ns);
     {
