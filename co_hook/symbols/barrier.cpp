@@ -38,16 +38,8 @@ barrier_words *words_of(pthread_barrier_t *b) { return reinterpret_cast<barrier_
 
 // ThreadSanitizer takes a barrier as libc's, and reads its first byte itself. So it is not shown what
 // we do to the words, but what a barrier means.
-void show_arrival([[maybe_unused]] barrier_words *b) {
-#if CO_TSAN
-    __tsan_release(b);
-#endif
-}
-void show_departure([[maybe_unused]] barrier_words *b) {
-#if CO_TSAN
-    __tsan_acquire(b);
-#endif
-}
+void show_arrival(barrier_words *b) { san_release(b); }
+void show_departure(barrier_words *b) { san_acquire(b); }
 
 CO_NO_SANITIZE unsigned load(const unsigned *word) {
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);

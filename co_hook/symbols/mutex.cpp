@@ -51,16 +51,8 @@ void set_owner(pthread_mutex_t *m, int owner) {
 }
 
 // To ThreadSanitizer the plain threads' side is libc's, and this the same mutex.
-void san_locked([[maybe_unused]] pthread_mutex_t *m) {
-#if CO_TSAN
-    __tsan_acquire(m);
-#endif
-}
-void san_unlocking([[maybe_unused]] pthread_mutex_t *m) {
-#if CO_TSAN
-    __tsan_release(m);
-#endif
-}
+void san_locked(pthread_mutex_t *m) { san_acquire(m); }
+void san_unlocking(pthread_mutex_t *m) { san_release(m); }
 
 bool take(coroutine *co, pthread_mutex_t *m) {
     int free = 0;

@@ -14,9 +14,8 @@
 #include <cstdarg>
 #include <sched.h>
 
-#if CO_ASAN
-extern "C" void __asan_handle_no_return();
-#endif
+// ASan's, where it watches the program.
+extern "C" __attribute__((weak, visibility("default"))) void __asan_handle_no_return();
 
 extern "C" {
 __attribute__((visibility("hidden"), used)) void corun_before_vfork() { corun::begin_borrowing(); }
@@ -24,9 +23,8 @@ __attribute__((visibility("hidden"), used)) void corun_before_vfork() { corun::b
 // In the parent: r is the child's number, or -errno.
 __attribute__((visibility("hidden"), used)) int corun_after_vfork(long r) {
     corun::end_borrowing();
-#if CO_ASAN
-    __asan_handle_no_return(); // the child's frames left red zones behind
-#endif
+    if (__asan_handle_no_return)
+        __asan_handle_no_return(); // the child's frames left red zones behind
     return corun::symbols::plain_result<int>(r);
 }
 int __clone(int (*f)(void *), void *stack, int flags, void *argument, ...);

@@ -76,6 +76,11 @@ void san_renew(const char *start, size_t bytes) {
         valgrind_request(make_undefined, as_word(start), bytes);
 }
 
+void san_define(const void *start, size_t bytes) {
+    if (is_watched_by(watcher_memcheck))
+        valgrind_request(make_defined, as_word(start), bytes);
+}
+
 void san_forbid(const char *start, size_t bytes) {
     if (is_watched_by(watcher_memcheck))
         valgrind_request(make_noaccess, as_word(start), bytes);

@@ -84,10 +84,23 @@ inline bool is_watched_by(unsigned some) {
 // Who knows of each byte whether it is anybody's.
 inline constexpr unsigned byte_watchers = watcher_asan | watcher_memcheck;
 
+// What one thread did before it let go of an object, the next holder may see. TSan knows that of objects
+// that code built with it takes and releases; of ours it is told.
+inline void san_release(const void *object) {
+    if (__builtin_expect(is_watched_by(watcher_tsan), 0))
+        __tsan_release(const_cast<void *>(object));
+}
+inline void san_acquire(const void *object) {
+    if (__builtin_expect(is_watched_by(watcher_tsan), 0))
+        __tsan_acquire(const_cast<void *>(object));
+}
+
 // ---- Memory: nothing happens where nobody watches --------------------------------------------------
 
 // Bytes that become somebody else's: red zones of dropped frames go, and nothing in them is initialised.
 void san_renew(const char *start, size_t bytes);
+// What was computed from bytes that are not initialised, on purpose.
+void san_define(const void *start, size_t bytes);
 // Below a stack pointer.
 void san_forbid(const char *start, size_t bytes);
 

@@ -8,8 +8,21 @@
 
 namespace corun {
 
+// free_told: it was released in a process that ThreadSanitizer watches. So who takes it need not ask.
+enum : unsigned { spin_free, spin_taken, spin_free_told };
+
+inline bool spin_try(unsigned *word) {
+    unsigned was = __atomic_exchange_n(word, spin_taken, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(was == spin_free, 1))
+        return true;
+    if (was == spin_taken)
+        return false;
+    san_acquire(word);
+    return true;
+}
+
 inline void spin_acquire(unsigned *word) {
-    for (unsigned spins = 0; __atomic_exchange_n(word, 1U, __ATOMIC_ACQUIRE) != 0; ++spins) {
+    for (unsigned spins = 0; !spin_try(word); ++spins) {
         if (spins < 64)
             __builtin_ia32_pause();
         else
@@ -17,7 +30,14 @@ inline void spin_acquire(unsigned *word) {
     }
 }
 
-inline void spin_release(unsigned *word) { __atomic_store_n(word, 0U, __ATOMIC_RELEASE); }
+inline void spin_release(unsigned *word) {
+    unsigned free = spin_free;
+    if (__builtin_expect(is_watched_by(watcher_tsan), 0)) {
+        __tsan_release(word);
+        free = spin_free_told;
+    }
+    __atomic_store_n(word, free, __ATOMIC_RELEASE);
+}
 
 class spin_guard {
   public:

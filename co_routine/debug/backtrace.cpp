@@ -104,6 +104,7 @@ int fail(int error) {
 using namespace corun;
 
 int corun::frames_of(const coroutine *co, void *caller, void **pcs, int max) {
+    san_any_reads dead_bytes_too;
     // First: in the middle of a switch the running one's state is not yet, or no longer, "running".
     if (co->env->running == co)
         return backtrace_running(co, caller, pcs, max);

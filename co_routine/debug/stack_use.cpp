@@ -44,6 +44,7 @@ open_range::~open_range() {
 }
 
 size_t bytes_ever_used(const char *low, const char *high) {
+    san_any_reads dead_bytes_too;
     unsigned char resident[pages_at_once];
     for (const char *at = low; at < high;) {
         size_t pages = pages_between(at, high);
@@ -57,6 +58,7 @@ size_t bytes_ever_used(const char *low, const char *high) {
                 continue;
             const char *end = high - at < static_cast<ptrdiff_t>(page_size) ? high : at + page_size;
             const char *found = first_used(at, end);
+            san_define(&found, sizeof found);
             if (found < end)
                 return static_cast<size_t>(high - found);
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/debug/symbol_names.h"
 
+#include "co_routine/base/sanitizer.h"
 #include "co_routine/base/user_memory.h"
 #include "co_routine/debug/symbol_file.h"
 #include "co_routine/debug/unwinder.h"
@@ -83,10 +84,15 @@ const Dl_info &look_up(uintptr_t pc) {
 // Not a spin lock: a look takes milliseconds, and a handler may have interrupted another one.
 class turn {
   public:
-    turn() : mine_(!__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE)) {}
-    ~turn() {
+    turn() : mine_(!__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE)) {
         if (mine_)
-            __atomic_clear(&busy, __ATOMIC_RELEASE);
+            san_acquire(&busy);
+    }
+    ~turn() {
+        if (!mine_)
+            return;
+        san_release(&busy);
+        __atomic_clear(&busy, __ATOMIC_RELEASE);
     }
     turn(const turn &) = delete;
     turn &operator=(const turn &) = delete;

@@ -21,6 +21,7 @@ void inbox_post(coroutine *co, uint32_t bits) {
     co_env *env = co->env;
     // Once posted, co may run and end, and its thread with it: the env waits for us.
     __atomic_add_fetch(&env->posters, 1U, __ATOMIC_RELAXED);
+    san_release(&env->inbox);
     if (__atomic_fetch_or(&co->pending, bits, __ATOMIC_ACQ_REL) == 0) {
         coroutine *first = __atomic_load_n(&env->inbox, __ATOMIC_RELAXED);
         do
@@ -52,6 +53,7 @@ int wake_yielded(coroutine *co) {
 
 void inbox_drain(co_env *env) {
     coroutine *list = __atomic_exchange_n(&env->inbox, nullptr, __ATOMIC_SEQ_CST);
+    san_acquire(&env->inbox);
     coroutine *oldest = nullptr;
     while (list) { // last come first: turn it round
         coroutine *next = list->inbox_next;

@@ -45,7 +45,11 @@ void on_wake_fd(loop *l) {
     sys::read(__atomic_load_n(&l->wake_fd, __ATOMIC_ACQUIRE), &count, sizeof count);
 }
 
+bool lacks_pwait2; // atomic: the kernel (Linux 5.11), or Valgrind, which would say so
+
 int open_descriptors_now(loop *l) {
+    if (is_watched_by(watcher_valgrind))
+        __atomic_store_n(&lacks_pwait2, true, __ATOMIC_RELAXED);
     sys::word epoll = sys::epoll_create(EPOLL_CLOEXEC);
     if (sys::failed(epoll))
         return static_cast<int>(-epoll);
@@ -145,14 +149,13 @@ bool batch_is_due(loop *l) {
 }
 
 sys::word wait_for_events(int epoll_fd, epoll_event *events, int64_t timeout_ns) {
-    static bool lacks_pwait2;
     if (!__atomic_load_n(&lacks_pwait2, __ATOMIC_RELAXED)) {
         sys::kernel_timespec t{timeout_ns / ns_per_s, timeout_ns % ns_per_s};
         sys::word r = sys::call(SYS_epoll_pwait2, epoll_fd, events, events_per_poll,
                                 timeout_ns == no_deadline ? nullptr : &t, nullptr, 0);
         if (r != -ENOSYS)
             return r;
-        __atomic_store_n(&lacks_pwait2, true, __ATOMIC_RELAXED); // before Linux 5.11
+        __atomic_store_n(&lacks_pwait2, true, __ATOMIC_RELAXED);
     }
     int64_t ms = timeout_ns == no_deadline ? -1 : (timeout_ns + ns_per_ms - 1) / ns_per_ms;
     return sys::call(SYS_epoll_pwait, epoll_fd, events, events_per_poll,

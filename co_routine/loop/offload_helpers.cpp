@@ -84,6 +84,7 @@ bool wait_idle(helper *h) {
             break;
         nap(&h->told, 0, left);
     }
+    san_acquire(&h->told);
     spin_acquire(&pool_lock);
     if (h->told)
         return h->job != nullptr;
@@ -173,7 +174,7 @@ void before_fork() {
     for (;;) {
         // A signal handler may fork where it interrupted a holder of the lock: so this is bounded.
         bool last = now_ns() >= until;
-        if (__atomic_exchange_n(&pool_lock, 1U, __ATOMIC_ACQUIRE) == 0) {
+        if (spin_try(&pool_lock)) {
             fork_holds_lock = true;
             if (pool.functions_running <= own || last)
                 return;
@@ -273,6 +274,7 @@ pool_guard::pool_guard() {
 }
 
 void tell(helper *h) {
+    san_release(&h->told);
     __atomic_store_n(&h->told, 1U, __ATOMIC_RELEASE);
     futex_wake_all(&h->told);
 }
