@@ -102,8 +102,8 @@ int signal_number(const char *option, const char *value) {
 
 // from: the option or the variable that it stands in.
 void check_debug_word(const char *from, const char *word) {
-    static const char *const known[] = {"stacks",  "overflow", "hooks",
-                                        "blocked", "sites",    "no-overflow"};
+    static const char *const known[] = {"stacks",  "private", "overflow",   "hooks",
+                                        "blocked", "sites",   "no-overflow"};
     for (const char *k : known)
         if (same(k, word))
             return;
@@ -118,7 +118,7 @@ void check_debug_word(const char *from, const char *word) {
     const char *what = begins(word, "blocked:") ? "no number from 1 to 3600000 in" : "unknown word";
     fail(exit_cannot,
          "%s: %s '%s'; known: sites, blocked, blocked:<ms>, no-overflow, and of linked programs "
-         "stacks, overflow, hooks",
+         "stacks, private, overflow, hooks",
          from, what, word);
 }
 

@@ -5,13 +5,13 @@
 #include "co_routine/core/cancel.h"
 #include "co_routine/core/env.h"
 #include "co_routine/core/locals.h"
+#include "co_routine/core/own_range.h"
 #include "co_routine/core/switch.h"
 #include "co_routine/core/watched.h"
 
 #include <cerrno>
 #include <climits>
 #include <new>
-#include <sys/mman.h>
 
 namespace corun {
 namespace {
@@ -68,21 +68,39 @@ void prepare_entry(coroutine *co, coctx_pfn_t entry = coroutine_entry) {
                     entry, co, nullptr);
 }
 
+bool take_range(coroutine *co, stack_pool *pool) {
+    stack_range range;
+    if (!pool->acquire(&range))
+        return false;
+    co->tenancy.range = take_own_range(co, range);
+    if (!co->tenancy.range) {
+        pool->release(range.low);
+        return false;
+    }
+    co->stack_low = range.low;
+    co->pool = pool;
+    return true;
+}
+
+void choose_ranges(stShareStack_t *group) {
+    stack_pool *chosen = debug_flags() & CO_DEBUG_STACKS ? group->stack_source : nullptr;
+    if (chosen == group->range_pool)
+        return;
+    group->range_pool = chosen;
+    for (int i = 0; i < group->count; ++i)
+        group->stacks[i].watched = chosen || bytes_are_watched();
+}
+
 int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
-    if (group->owner != env)
-        return EINVAL;
+    if (group->tenants == 0) // co_set_debug may have come after co_alloc_sharestack
+        choose_ranges(group);
     void *block = env->slab.allocate(sizeof(coroutine));
     if (!block)
         return ENOMEM;
     coroutine *co = new (block) coroutine;
-    if (group->range_pool) {
-        stack_range range;
-        if (!group->range_pool->acquire(&range)) {
-            env->slab.release(co, sizeof(coroutine));
-            return ENOMEM;
-        }
-        co->stack_low = range.low;
-        co->pool = group->range_pool;
+    if (group->range_pool && !take_range(co, group->range_pool)) {
+        env->slab.release(co, sizeof(coroutine));
+        return ENOMEM;
     }
     co->tenancy.home = least_crowded(group);
     enter_shared_stack(co->tenancy.home);
@@ -93,10 +111,12 @@ int create_shared(co_env *env, stShareStack_t *group, coroutine **out) {
 void give_up_tenancy(co_env *env, coroutine *co) {
     leave_shared_stack(co->tenancy.home, co);
     co->tenancy.home = nullptr;
-    drop_saved_bytes(&co->tenancy, &env->slab, &env->copies);
-    if (!co->pool)
+    if (!co->pool) {
+        drop_saved_bytes(&co->tenancy, &env->slab, &env->copies);
         return;
-    sys::mprotect(co->stack_low, co->pool->stack_bytes(), PROT_READ | PROT_WRITE);
+    }
+    give_back_own_range(co->tenancy.range);
+    co->tenancy.range = nullptr;
     co->pool->release(co->stack_low);
     co->pool = nullptr;
     co->stack_low = nullptr;
@@ -160,12 +180,16 @@ int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_rout
         return ENOMEM;
     if (CO_UNLIKELY(!__atomic_load_n(&env->debugging_prepared, __ATOMIC_RELAXED)))
         prepare_debugging(env);
+    if (group && group->owner != env)
+        return EINVAL;
     coroutine *co = nullptr;
-    if (group) {
+    if (group && !(debug_flags() & CO_DEBUG_PRIVATE && is_caught(entry))) {
         if (int error = create_shared(env, group, &co))
             return error;
     } else {
-        size_t bytes = whole_pages(stack > 0 ? stack : CO_STACK_SIZE_DEFAULT);
+        size_t bytes = group
+                           ? group->stack_bytes + page_size // for the block, which stands there too
+                           : whole_pages(stack > 0 ? stack : CO_STACK_SIZE_DEFAULT);
         size_t below = guard < 0 ? 0 : whole_pages(guard ? guard : CO_GUARD_SIZE_DEFAULT);
         co = place_on_private_stack(
             env, bytes < smallest_stack_bytes ? smallest_stack_bytes : bytes, below);

@@ -13,7 +13,7 @@ using namespace corun;
 namespace {
 
 constexpr unsigned known_flags =
-    CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW | CO_DEBUG_HOOKS | CO_DEBUG_BLOCKED;
+    CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW | CO_DEBUG_HOOKS | CO_DEBUG_BLOCKED | CO_DEBUG_PRIVATE;
 constexpr unsigned not_read = ~0U;
 constexpr unsigned most_ms = 3600 * 1000;
 unsigned flags = not_read;
@@ -22,7 +22,8 @@ unsigned limit_ms = 50;
 [[noreturn]] void refuse(const char *word, size_t length, const char *why) {
     char shown[32];
     format_line(shown, sizeof shown < length + 1 ? sizeof shown : unsigned(length + 1), "%s", word);
-    fatal("CORUN_DEBUG: %s '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>, sites, "
+    fatal("CORUN_DEBUG: %s '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>, private, "
+          "sites, "
           "no-overflow",
           why, shown);
 }
@@ -46,6 +47,7 @@ unsigned flag_of(const char *word, size_t length) {
         const char *name;
         unsigned flag;
     } words[] = {{"stacks", CO_DEBUG_STACKS},
+                 {"private", CO_DEBUG_STACKS | CO_DEBUG_PRIVATE},
                  {"overflow", CO_DEBUG_OVERFLOW},
                  {"hooks", CO_DEBUG_HOOKS},
                  {"blocked", CO_DEBUG_BLOCKED},
@@ -102,6 +104,8 @@ int co_set_debug(unsigned wanted) {
                  &busy);
     if (busy)
         return EBUSY;
+    if (wanted & CO_DEBUG_PRIVATE)
+        wanted |= CO_DEBUG_STACKS;
     __atomic_store_n(&flags, wanted, __ATOMIC_RELEASE);
     // The next first coroutine of each thread looks again.
     for_each_env(

@@ -5,6 +5,7 @@
 #include "co_routine/base/check.h"
 #include "co_routine/base/spinlock.h"
 #include "co_routine/core/locals.h"
+#include "co_routine/core/own_range.h"
 #include "co_routine/core/watched.h"
 
 #include <cerrno>
@@ -108,6 +109,7 @@ void drop_others_after_fork(co_env *env) {
 
 void after_fork_in_child() {
     registry_lock = 0;
+    own_ranges_after_fork_in_child();
     reset_keys_lock_after_fork();
     if (tls_env)
         drop_others_after_fork(tls_env); // takes them out of the loop's queues: before its reset

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // co_alloc_sharestack and its end.
-#include "co_routine/core/env.h"
+#include "co_routine/core/watched.h"
 
 #include <cerrno>
 #include <new>
@@ -28,7 +28,7 @@ bool acquire_stacks(stShareStack_t *group) {
         s->low = range.low;
         s->high = range.high;
         s->group = group;
-        s->watched = group->range_pool || is_watched_by(byte_watchers) || has_fibers();
+        s->watched = bytes_are_watched(); // or its tenants get ranges of their own
     }
     return true;
 }
@@ -65,7 +65,6 @@ stShareStack_t *co_alloc_sharestack(int count, int size) {
     group->count = count;
     group->stack_bytes = bytes;
     group->stack_source = pool;
-    group->range_pool = (debug_flags() & CO_DEBUG_STACKS) ? pool : nullptr;
     group->stacks = reinterpret_cast<shared_stack *>(group + 1);
     if (!acquire_stacks(group)) {
         env->slab.release(block, group_bytes(count));

@@ -2,9 +2,8 @@
 #include "co_routine/core/switch.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/core/own_range.h"
 #include "co_routine/core/watched.h"
-
-#include <sys/mman.h>
 
 namespace corun {
 namespace {
@@ -32,12 +31,12 @@ void bring_in_watched(co_env *env, coroutine *to) {
     copy_counts counts;
     if (coroutine *out = home->occupant) {
         if (has_own_range(out))
-            sys::mprotect(out->stack_low, out->pool->stack_bytes(), PROT_NONE);
+            shut(out->tenancy.range);
         else
             take_out(env, out, &counts, save_watched_bytes);
     }
     if (has_own_range(to))
-        sys::mprotect(to->stack_low, to->pool->stack_bytes(), PROT_READ | PROT_WRITE);
+        open(to->tenancy.range);
     else
         restore_watched_bytes(&to->tenancy, home->low, home->high, &counts);
     env->copies.add(counts);

@@ -20,6 +20,9 @@ void stop_watching(co_env *env, coroutine *co); // it may be running: it ends
 void stop_watching_thread(co_env *env);
 void watch_again(coroutine *co);                // reset
 
+// Of shared stacks: their bytes are not all that is exchanged.
+inline bool bytes_are_watched() { return is_watched_by(byte_watchers) || has_fibers(); }
+
 inline void leave_watched(coroutine *from, coroutine *to) {
     if (has_fibers())
         san_leave(from ? &from->extra->fiber : nullptr, &to->extra->fiber, to->low_end(),

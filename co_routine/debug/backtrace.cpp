@@ -86,11 +86,11 @@ int backtrace_suspended(const coroutine *co, void **pcs, int max) {
     bool in_place = stack_is_in_place(co);
     if (!in_place && co->pool) { // CO_DEBUG_STACKS: in a range of its own, which is shut
         open_range range(co);
-        return walk_suspended(co->regs, {sp, high, sp}, pcs, max);
+        return walk_suspended(co->regs, {.stack = {sp, high, sp}}, pcs, max);
     }
     const tenant &t = co->tenancy;
     const char *bytes = in_place ? sp : t.saved + t.saved_capacity - (high - sp);
-    return walk_suspended(co->regs, {sp, high, bytes}, pcs, max);
+    return walk_suspended(co->regs, {.stack = {sp, high, bytes}}, pcs, max);
 }
 
 int fail(int error) {

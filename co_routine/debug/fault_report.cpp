@@ -5,6 +5,7 @@
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/debug/dump.h"
 #include "co_routine/debug/stack_use.h"
+#include "co_routine/debug/unwinder.h"
 
 namespace corun {
 namespace {
@@ -90,33 +91,21 @@ bool report_overflow(co_env *env, uintptr_t address, uintptr_t sp) {
     return true;
 }
 
-// CO_DEBUG_STACKS: the range of a tenant that is out.
-bool report_touch_of_absent(co_env *env, uintptr_t address) {
-    found_stack at = find_stack(env, address);
-    if (!at || at.in_guard)
-        return false;
-    coroutine *owner = owner_of(env, at.range.low);
-    if (!owner || !owner->shared_home() || !owner->pool || owner->tenancy.home->occupant == owner)
-        return false;
-    char whose[description_bytes], who[description_bytes] = "";
-    describe(whose, sizeof whose, owner);
-    if (env->running->has(flag_root)) // else the line begins with its name
-        describe(who, sizeof who, env->running);
-    warn("%s%stouched %p on the stack of %s, which is out (%zu bytes below the top of its shared "
-         "stack); pass a copy, or put what is shared on the heap",
-         who, *who ? " " : "", reinterpret_cast<void *>(address), whose,
-         static_cast<size_t>(as_number(at.range.high) - address));
-    return true;
-}
-
 } // namespace
 
 bool report_fault(uintptr_t address, uintptr_t sp) {
     co_env *env = env_or_null();
-    unsigned flags = env ? debug_flags() : 0;
-    if ((flags & CO_DEBUG_STACKS) && report_touch_of_absent(env, address))
-        return true;
-    return (flags & CO_DEBUG_OVERFLOW) && report_overflow(env, address, sp);
+    return env && (debug_flags() & CO_DEBUG_OVERFLOW) && report_overflow(env, address, sp);
+}
+
+void write_report_frames(void *const *pcs, int n, bool exact_first) {
+    for (int i = 0; i < n && i < frames_shown; ++i) {
+        char line[400] = "corun:   ";
+        unsigned length =
+            9 + format_frame(line + 9, sizeof line - 10, i, pcs[i], exact_first && i == 0);
+        line[length++] = '\n';
+        sys::write(2, line, length);
+    }
 }
 
 } // namespace corun

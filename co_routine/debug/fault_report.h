@@ -9,14 +9,15 @@
 // stack, because the handler cannot run on the stack that is full.
 //
 // Rules
-//  - After the report the program's own disposition is put back and the fault happens again: the
+//  - stray_touch.h has the touch of a stack that is out, which may be let through; then the handler stays.
+//  - Otherwise after the report the program's own disposition is put back and the fault happens again: the
 //    core file, the debugger, the program's handler see it as if we were not there.
 //  - A fault that is none of ours goes on to the program's disposition without a word: its handler
 //    is called with the same arguments and mask (on the alternate stack, if it was on ours), the
 //    default is restored and happens, a signal that somebody sent is sent on.
 //  - A handler that the program installs after its first coroutine replaces ours.
 //  - The handler allocates nothing, takes no lock before the line is written, and looks at the
-//    faulting thread's own env only.
+//    faulting thread's own env, and at other threads' coroutines by copy only.
 #pragma once
 
 #include "co_routine/core/env.h"
@@ -25,7 +26,11 @@
 
 namespace corun {
 
-// The line is written if the address is one that the flags ask about. sp: the faulting code's.
+// The line is written if it is an overflow, or a touch of a guard, and the flags ask about it. sp: the faulting code's.
 bool report_fault(uintptr_t address, uintptr_t sp);
+
+// The innermost. exact_first: the first address is that of an instruction, not behind one.
+inline constexpr int frames_shown = 16;
+void write_report_frames(void *const *pcs, int n, bool exact_first);
 
 } // namespace corun

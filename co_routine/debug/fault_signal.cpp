@@ -5,9 +5,10 @@
 #include "co_routine/debug/backtrace.h"
 #include "co_routine/debug/blocked.h"
 #include "co_routine/debug/fault_report.h"
-#include "co_routine/debug/symbol_names.h"
+#include "co_routine/debug/stray_touch.h"
 #include "co_routine/debug/unwinder.h"
 
+#include <cerrno>
 #include <csignal>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -17,7 +18,7 @@ namespace {
 
 // libunwind and dladdr take about 10 KiB, a frame with all vector registers up to 11 KiB.
 constexpr size_t alternate_stack_bytes = 64 * 1024;
-constexpr int frames_shown = 16;
+constexpr ptrdiff_t room_for_walk = 24 * 1024;
 
 // The address of our mapping while the thread has it as its alternate stack.
 thread_local char *alternate_stack;
@@ -36,23 +37,29 @@ uintptr_t stack_pointer_of(const ucontext_t *c) {
 #endif
 }
 
-// Only on the stack that is large enough; the line itself is out already, should this fault too.
-void write_frames(ucontext_t *context) {
+// Code, not data: it happens again whatever is accessible.
+bool is_instruction_fetch(const ucontext_t *c) {
+    constexpr greg_t fetch = 16; // of the processor's error code
+    return (c->uc_mcontext.gregs[REG_ERR] & fetch) != 0;
+}
+
+// On an alternate stack, ours or the program's, or where the code that faulted was: then it had no overflow.
+bool has_room_for_walk() {
     char *here = static_cast<char *>(__builtin_frame_address(0));
-    if (!alternate_stack || here < alternate_stack ||
-        here >= alternate_stack + alternate_stack_bytes)
-        return;
+    stack_t now{};
+    if (sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK))
+        return here - static_cast<char *>(now.ss_sp) >= room_for_walk;
+    const coroutine *co = running_coroutine();
+    return !co || here - co->low_end() >= room_for_walk;
+}
+
+// The line itself is out already, should this fault too.
+void write_frames(ucontext_t *context) {
     void *pcs[frames_shown];
     walk_request request;
     request.signal_frame = true;
-    int n = walk_frames(context, request, pcs, frames_shown);
-    forget_names();
-    for (int i = 0; i < n; ++i) {
-        char line[400] = "corun:   ";
-        unsigned length = 9 + format_frame(line + 9, sizeof line - 10, i, pcs[i], i == 0);
-        line[length++] = '\n';
-        sys::write(2, line, length);
-    }
+    forget_code();
+    write_report_frames(pcs, walk_frames(context, request, pcs, frames_shown), true);
 }
 
 // A fault that comes from an instruction happens again when the handler returns; one that was sent,
@@ -84,17 +91,45 @@ void pass_on(int signal, siginfo_t *info, void *context) {
         handler.sa_handler(signal);
 }
 
+void put_program_back() {
+    sigaction(SIGSEGV, &previous_segv, nullptr);
+    sigaction(SIGBUS, &previous_bus, nullptr);
+}
+
+// True: it is reported, or was before, and the fault happens again or not at all.
+bool is_stray_touch(uintptr_t address, ucontext_t *c) {
+    stray_touch touch;
+    if (is_instruction_fetch(c) || !touch.find(address))
+        return false;
+    bool goes_on = touch.let_through();
+    if (touch.is_news()) {
+        touch.say();
+        if (!goes_on)
+            put_program_back();
+        if (has_room_for_walk()) {
+            write_frames(c);
+            touch.write_owner();
+        }
+    }
+    return true;
+}
+
 void on_fault(int signal, siginfo_t *info, void *context) {
+    int saved_errno = errno;
     ucontext_t *c = static_cast<ucontext_t *>(context);
     uintptr_t address = reinterpret_cast<uintptr_t>(info->si_addr);
     bool of_an_address = info->si_code > 0 && info->si_code != SI_KERNEL;
+    if (of_an_address && is_stray_touch(address, c)) {
+        errno = saved_errno;
+        return;
+    }
     if (!of_an_address || !report_fault(address, stack_pointer_of(c))) {
         pass_on(signal, info, context);
         return;
     }
-    sigaction(SIGSEGV, &previous_segv, nullptr);
-    sigaction(SIGBUS, &previous_bus, nullptr);
-    write_frames(c);
+    put_program_back();
+    if (has_room_for_walk())
+        write_frames(c);
 }
 
 // As the program's own handler would be installed, but for the stack it runs on.

@@ -3,8 +3,7 @@
 
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/base/sanitizer.h"
-
-#include <sys/mman.h>
+#include "co_routine/core/own_range.h"
 
 namespace corun {
 namespace {
@@ -36,11 +35,11 @@ size_t used_of_own_range(const coroutine *co) {
 
 open_range::open_range(const coroutine *co) : co_(co), shut_(co->tenancy.home->occupant != co) {
     if (shut_)
-        sys::mprotect(co_->stack_low, co_->pool->stack_bytes(), PROT_READ);
+        open(co_->tenancy.range);
 }
 open_range::~open_range() {
     if (shut_)
-        sys::mprotect(co_->stack_low, co_->pool->stack_bytes(), PROT_NONE);
+        shut(co_->tenancy.range);
 }
 
 size_t bytes_ever_used(const char *low, const char *high) {

@@ -66,12 +66,12 @@ bool prepare_suspended_walks() {
            finds_its_caller();
 }
 
-int walk_elsewhere(void *const *regs, const live_bytes &stack, void **pcs, int max) {
-    view v{{regs, read_word, code_at}, stack};
+int walk_elsewhere(void *const *regs, const walk_request &request, void **pcs, int max) {
+    view v{{regs, read_word, code_at}, request.stack};
     libunwind::cursor cursor;
     if (!walker.begin(&cursor, &v))
         return 0;
-    return walk(walker.functions(), &cursor, {.stack = stack}, pcs, max);
+    return walk(walker.functions(), &cursor, request, pcs, max);
 }
 
 void flush_suspended_walks() { walker.forget_code(); }

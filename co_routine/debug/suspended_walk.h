@@ -16,7 +16,7 @@ namespace corun {
 bool prepare_suspended_walks();
 
 // As walk_suspended, once that is prepared.
-int walk_elsewhere(void *const *regs, const live_bytes &stack, void **pcs, int max);
+int walk_elsewhere(void *const *regs, const walk_request &request, void **pcs, int max);
 void flush_suspended_walks();
 
 } // namespace corun

@@ -83,6 +83,13 @@ uintptr_t context_pc(const ucontext_t *c) {
     return static_cast<uintptr_t>(c->uc_mcontext.gregs[REG_EIP]);
 #endif
 }
+uintptr_t context_sp(const ucontext_t *c) {
+#if defined(__x86_64__)
+    return static_cast<uintptr_t>(c->uc_mcontext.gregs[REG_RSP]);
+#else
+    return static_cast<uintptr_t>(c->uc_mcontext.gregs[REG_ESP]);
+#endif
+}
 uintptr_t context_fp(const ucontext_t *c) {
 #if defined(__x86_64__)
     return static_cast<uintptr_t>(c->uc_mcontext.gregs[REG_RBP]);
@@ -101,6 +108,7 @@ CO_NO_SANITIZE int walk_frame_pointers(const ucontext_t *context, const walk_req
     uintptr_t pc = context_pc(context), fp = context_fp(context);
     uintptr_t first = reinterpret_cast<uintptr_t>(request.first_pc);
     int n = 0;
+    note_sp(request, n, context_sp(context));
     pcs[n++] = reinterpret_cast<void *>(first ? first : pc);
     while (low && n < max) {
         constexpr size_t word_bytes = sizeof(uintptr_t);
@@ -112,10 +120,12 @@ CO_NO_SANITIZE int walk_frame_pointers(const ucontext_t *context, const walk_req
             break;
         if (frame[1] == first)
             n = 0; // what came before were our own frames
+        note_sp(request, n, fp + sizeof frame);
         pcs[n++] = reinterpret_cast<void *>(frame[1]);
         low = fp + 1;
         fp = frame[0];
     }
+    note_sp(request, n, high);
     return n;
 }
 
@@ -213,15 +223,15 @@ int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, in
     return n > 0 ? n : walk_frame_pointers(context, request, pcs, max);
 }
 
-int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int max) {
+int walk_suspended(void *const *regs, const walk_request &request, void **pcs, int max) {
     if (max <= 0)
         return 0;
-    int n = libunwind_loaded() ? walk_elsewhere(regs, stack, pcs, max) : 0;
+    int n = libunwind_loaded() ? walk_elsewhere(regs, request, pcs, max) : 0;
     if (n > 0)
         return n;
     ucontext_t context;
     context_of_registers(&context, regs);
-    return walk_frame_pointers(&context, {.stack = stack}, pcs, max);
+    return walk_frame_pointers(&context, request, pcs, max);
 }
 
 #if defined(__x86_64__)

@@ -47,6 +47,9 @@ struct walk_request {
     live_bytes stack = {};     // in place; frames outside end the walk
     void *first_pc = nullptr;  // what stands before this address is left out
     bool signal_frame = false; // the context is a signal handler's: its pc is exact
+    // max + 1 of them: the stack pointer in each frame, which is where it begins, and behind them where the last
+    // one ends. nullptr: not asked for.
+    uintptr_t *sps = nullptr;
 };
 
 // Innermost first, at most max; returns how many.
@@ -54,7 +57,7 @@ int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, in
 
 // The same from what a suspended context saved, wherever the bytes of its stack are. Bad registers and
 // bad frames end the walk: nothing is read but the stack's bytes, and what copy_from_user finds readable.
-int walk_suspended(void *const *regs, const live_bytes &stack, void **pcs, int max);
+int walk_suspended(void *const *regs, const walk_request &request, void **pcs, int max);
 #if defined(__x86_64__)
 // The same for one that did not stop in a switch, with these registers.
 int walk_registers(const kept_registers &registers, void **pcs, int max);

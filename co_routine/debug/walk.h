@@ -27,25 +27,37 @@ inline bool outside(const live_bytes &stack, uintptr_t sp) {
                          sp > reinterpret_cast<uintptr_t>(stack.high));
 }
 
+inline void note_sp(const walk_request &request, int frame, uintptr_t sp) {
+    if (request.sps)
+        request.sps[frame] = sp;
+}
+
 inline int walk(const libunwind::functions_of_cursor &f, libunwind::cursor *cursor,
                 const walk_request &request, void **pcs, int max) {
     bool wanted = request.first_pc == nullptr;
     int n = 0, left_out = 0;
-    while (n < max) {
+    uintptr_t end = reinterpret_cast<uintptr_t>(request.stack.high);
+    for (;;) {
         uintptr_t pc = 0, sp = 0;
         if (f.get_reg(cursor, libunwind::register_ip, &pc) < 0 ||
-            f.get_reg(cursor, libunwind::register_sp, &sp) < 0)
+            f.get_reg(cursor, libunwind::register_sp, &sp) < 0 || pc == 0 ||
+            outside(request.stack, sp))
             break;
-        if (pc == 0 || outside(request.stack, sp) || is_coroutine_entry(f, cursor, pc))
+        if (n == max || is_coroutine_entry(f, cursor, pc)) {
+            end = sp;
             break;
+        }
         wanted = wanted || pc == reinterpret_cast<uintptr_t>(request.first_pc);
-        if (wanted)
+        if (wanted) {
+            note_sp(request, n, sp);
             pcs[n++] = reinterpret_cast<void *>(pc);
-        else if (++left_out == most_frames_left_out)
+        } else if (++left_out == most_frames_left_out) {
             break;
+        }
         if (f.step(cursor) <= 0)
             break;
     }
+    note_sp(request, n, end);
     return n;
 }
 

@@ -32,11 +32,15 @@
 namespace corun {
 
 struct shared_stack;
+struct own_range; // core/own_range.h
 
 // A coroutine's part of it; stands in the control block.
 struct tenant {
     shared_stack *home = nullptr; // nullptr: a private stack
-    char *saved = nullptr;
+    union {
+        char *saved = nullptr;
+        own_range *range; // CO_DEBUG_STACKS
+    };
     uint32_t saved_bytes = 0; // 0: in place, or never ran
     uint32_t saved_capacity = 0;
 };
@@ -124,7 +128,7 @@ struct stShareStack_t {
     unsigned tenants;              // on all of them
     unsigned fewest;               // tenants of the least crowded, or less
     unsigned next;                 // where the search for the least crowded starts
-    corun::stack_pool *range_pool; // CO_DEBUG_STACKS: the tenants' own ranges
+    corun::stack_pool *range_pool; // CO_DEBUG_STACKS: the tenants' own ranges; else nullptr
     corun::stack_pool *stack_source;
     corun::shared_stack *stacks;
 };

@@ -143,5 +143,5 @@ int zero_is_the_default(void) {
     (void)s;
     return attr.stack_size + attr.guard_size + CO_CANCEL_UNWIND + CO_CANCEL_ERRNO + CO_DUMP_STACKS +
            CO_DEBUG_STACKS + CO_DEBUG_OVERFLOW + CO_DEBUG_HOOKS + CO_DEBUG_BLOCKED +
-           (CO_CANCELED == NULL) + large.guard_size;
+           CO_DEBUG_PRIVATE + (CO_CANCELED == NULL) + large.guard_size;
 }

@@ -68,3 +68,7 @@ inline constexpr bool under_tsan = true;
 #else
 inline constexpr bool under_tsan = false;
 #endif
+
+#define SKIP_UNDER_SANITIZERS()                                                                    \
+    if (under_asan || under_tsan)                                                                  \
+    GTEST_SKIP() << "the sanitizer has a SIGSEGV handler and frame sizes of its own"

@@ -58,10 +58,6 @@ __attribute__((noinline)) void touch_one_large_frame() {
 
 bool guard_is_whole() { return corun::kernel_guard_kind() == corun::guard_kind::guard_install; }
 
-#define SKIP_UNDER_SANITIZERS()                                                                    \
-    if (under_asan || under_tsan)                                                                  \
-    GTEST_SKIP() << "the sanitizer has a SIGSEGV handler and frame sizes of its own"
-
 // contract 34
 TEST(FaultReport, NamesTheCoroutineThatRecursesTooDeep) {
     SKIP_UNDER_SANITIZERS();
