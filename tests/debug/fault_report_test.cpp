@@ -100,6 +100,21 @@ TEST(FaultReport, SeesAFrameThatJumpsOverTheGuard) {
     EXPECT_TRUE(r.says("coroutine 'jumper' (#N): stack overflow")) << r.text;
 }
 
+// A frame so large that it ends below everything that is mapped.
+TEST(FaultReport, NamesTheCoroutineWithOneFrameFarPastTheGuard) {
+    SKIP_UNDER_SANITIZERS();
+    child_result r = in_child([] {
+        debug(CO_DEBUG_OVERFLOW);
+        co_resume(create("giant", [] {
+            volatile size_t bytes = size_t{900} << 20;
+            *static_cast<volatile char *>(alloca(bytes)) = 1;
+        }));
+    });
+    EXPECT_TRUE(r.killed_by(SIGSEGV)) << r.text;
+    EXPECT_TRUE(r.says("coroutine 'giant' (#N): stack overflow: its private stack has 65536 bytes"))
+        << r.text;
+}
+
 TEST(FaultReport, NamesASharedStackAndHowToRaiseIt) {
     SKIP_UNDER_SANITIZERS();
     child_result r = in_child([] {
