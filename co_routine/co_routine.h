@@ -350,9 +350,14 @@ int co_get_stats(struct co_stats *out); /* EINVAL: NULL */
  * libunwind (loaded when first needed), else frame pointers. -1 with errno: EINVAL. */
 int co_backtrace(stCoRoutine_t *co, void **pcs, int max);
 
-enum { CO_DUMP_STACKS = 1 /* with backtraces */ };
+enum {
+    CO_DUMP_STACKS = 1, /* with backtraces */
+    CO_DUMP_STRETCHES =
+        2 /* and, with CORUN_DEBUG=blocked, the process's 8 longest stretches without a
+                           * yield that were over its limit, with backtraces of that time */
+};
 /* Writes a line for each coroutine of the calling thread to fd: id, name, state, what it waits for,
- * stack. Returns how many, or -1 with errno. */
+ * stack; then the deadlocks among them. Returns how many coroutines, or -1 with errno. */
 int co_dump(int fd, unsigned flags);
 
 /* Debugging aids, also by the environment: CORUN_DEBUG=stacks,blocked (a comma list; an unknown

@@ -151,6 +151,8 @@ int wait(const request &q, uint32_t bitset) {
         wake_some(s.late[i].address, s.late[i].n, s.late[i].bitset, true);
 }
 
+bool is_woken(const coroutine *co) { return (slot_of(co) & slot_woken) != 0; }
+
 bool may_be_waited_at(const void *address) { return has_waiters(bucket_of(address)); }
 
 int wait_at(const wait_kind &kind, const void *address,

@@ -50,6 +50,8 @@ int wait_at_interruptibly(const wait_kind &kind, const void *address,
                           bool (*changed)(const void *address, uintptr_t argument),
                           uintptr_t argument, wait_deadline deadline, uint32_t bitset = ~0U);
 
+// Somebody has woken co, which waits here, and it has not run since.
+bool is_woken(const coroutine *co);
 // False: nobody waits at address (nor at others that share its queue). Begins with the waker's fence.
 bool may_be_waited_at(const void *address);
 // Wakes at most n of those that wait at address (and whose bitset meets bitset); how many.

@@ -17,7 +17,13 @@ constinit const futex_threads *all_threads_are_coroutines = nullptr;
 
 namespace {
 
-constexpr wait_kind futex_kind{"futex", false, abandon_address_wait};
+holder_key holder(const coroutine *co) {
+    const futex_threads *all = all_threads_are_coroutines;
+    return all && !is_woken(co) ? key_of(all->holder_of(co)) : 0;
+}
+
+constexpr wait_kind futex_kind{"futex",           false, abandon_address_wait, nullptr,
+                               ended_by::program, holder};
 constexpr wait_kind shared_futex_kind{"futex (shared)", false, nullptr};
 
 constexpr uint32_t all_bits = FUTEX_BITSET_MATCH_ANY;

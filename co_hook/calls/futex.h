@@ -36,6 +36,9 @@ word futex(const word (&a)[6], bool time64, bool in_coroutine);
 struct futex_threads {
     int (*tid_of)(const coroutine *co);
     bool (*is_alive)(int tid);
+    // The one that has the lock at which co waits, or the thread whose end it waits for, by what libc keeps
+    // in memory; nullptr: nobody, or nobody knows.
+    const coroutine *(*holder_of)(const coroutine *co);
     bool (*is_private)(const void *address); // certainly; false: the kernel is asked
 };
 extern const futex_threads *all_threads_are_coroutines __attribute__((visibility("hidden")));

@@ -16,8 +16,14 @@ namespace {
 
 using sys::word;
 
-constexpr wait_kind owner_kind{"futex (lock)", false, abandon_address_wait};
-constexpr wait_kind requeue_kind{"futex (requeue)", false, abandon_address_wait};
+holder_key holder(const coroutine *co) {
+    return is_woken(co) ? 0 : key_of(all_threads_are_coroutines->holder_of(co));
+}
+
+constexpr wait_kind owner_kind{"futex (lock)",    false, abandon_address_wait, nullptr,
+                               ended_by::program, holder};
+constexpr wait_kind requeue_kind{"futex (requeue)", false, abandon_address_wait, nullptr,
+                                 ended_by::program};
 
 constexpr uint32_t as_owner_to_be = 0; // the bitset: calls/address_wait.h
 constexpr uint32_t number_bits = FUTEX_TID_MASK, died = FUTEX_OWNER_DIED, waiters = FUTEX_WAITERS;

@@ -34,4 +34,9 @@ inline unsigned describe_owner(char *out, unsigned size, int owner) {
     return format_line(out, size, ", held by #%u", static_cast<uint32_t>(owner) - first_owner);
 }
 
+// For wait_kind::holder.
+inline holder_key key_of_owner(int owner) {
+    return key_of_number(static_cast<uint32_t>(owner) - first_owner);
+}
+
 } // namespace corun::calls

@@ -76,7 +76,8 @@ void abandon_arrival(coroutine *co) {
         leave(b, 1);
 }
 
-constexpr wait_kind arrival_kind{"pthread_barrier_wait", false, abandon_arrival};
+constexpr wait_kind arrival_kind{"pthread_barrier_wait", false, abandon_arrival, nullptr,
+                                 ended_by::program};
 constexpr wait_kind barrier_kind{"pthread_barrier", false, calls::abandon_address_wait};
 
 using question = bool (*)(const void *barrier, uintptr_t argument);

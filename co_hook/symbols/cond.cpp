@@ -50,7 +50,7 @@ void abandon(coroutine *co) {
     leave_seat(co->subject.object);
     calls::abandon_address_wait(co);
 }
-constexpr wait_kind cond_kind{"pthread_cond_wait", false, abandon};
+constexpr wait_kind cond_kind{"pthread_cond_wait", false, abandon, nullptr, ended_by::program};
 constexpr wait_kind shared_kind{"pthread_cond_wait", false, nullptr};
 
 // libc's __wrefs: bit 0 process-shared, bit 1 CLOCK_MONOTONIC, from bit 3 on the threads that wait.

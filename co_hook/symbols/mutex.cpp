@@ -88,7 +88,12 @@ void abandon(coroutine *co) {
 unsigned describe(char *out, unsigned size, const void *mutex) {
     return calls::describe_owner(out, size, owner_of(static_cast<const pthread_mutex_t *>(mutex)));
 }
-constexpr wait_kind mutex_kind{"pthread_mutex_lock", false, abandon, describe};
+holder_key holder(const coroutine *co) {
+    int owner = owner_of(static_cast<const pthread_mutex_t *>(co->subject.object));
+    return calls::is_woken(co) || !calls::is_coroutine(owner) ? 0 : calls::key_of_owner(owner);
+}
+constexpr wait_kind mutex_kind{"pthread_mutex_lock", false, abandon, describe,
+                               ended_by::program,    holder};
 constexpr wait_kind trying_kind{"pthread_mutex_lock", false, nullptr};
 constexpr wait_kind turn_kind{"turn at a lock", false, nullptr};
 

@@ -30,7 +30,8 @@ namespace corun::symbols {
 namespace {
 
 constexpr unsigned family = CO_HOOK_THREADS;
-constexpr wait_kind once_kind{"pthread_once", false, calls::abandon_address_wait};
+constexpr wait_kind once_kind{"pthread_once", false, calls::abandon_address_wait, nullptr,
+                              ended_by::program};
 
 using routine = void (*)();
 

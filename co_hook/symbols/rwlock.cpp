@@ -122,8 +122,14 @@ void abandon_writer(coroutine *co) {
     calls::abandon_address_wait(co);
     leave(co->subject.object, true);
 }
-constexpr way reading{try_read, may_read, false, {"pthread_rwlock_rdlock", false, abandon_reader}};
-constexpr way writing{try_write, may_write, true, {"pthread_rwlock_wrlock", false, abandon_writer}};
+constexpr way reading{try_read,
+                      may_read,
+                      false,
+                      {"pthread_rwlock_rdlock", false, abandon_reader, nullptr, ended_by::program}};
+constexpr way writing{try_write,
+                      may_write,
+                      true,
+                      {"pthread_rwlock_wrlock", false, abandon_writer, nullptr, ended_by::program}};
 constexpr wait_kind trying_kind{"pthread_rwlock", false, nullptr};
 
 int wait_and_take(coroutine *co, pthread_rwlock_t *rw, const way &how, const clock_limit &limit) {

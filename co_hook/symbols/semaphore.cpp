@@ -23,7 +23,8 @@ namespace corun::symbols {
 namespace {
 
 constexpr unsigned family = CO_HOOK_THREADS;
-constexpr wait_kind sem_kind{"sem_wait", false, calls::abandon_address_wait};
+constexpr wait_kind sem_kind{"sem_wait", false, calls::abandon_address_wait, nullptr,
+                             ended_by::program};
 
 // How libc lays a semaphore out (tests/hooks/semaphore_test.cpp looks whether it still does). x86_64:
 // the count, waiters, shared. i386: the count above one bit, shared, waiters.

@@ -16,7 +16,7 @@ struct call_counts {
 };
 
 // The longest time that one thread had the turn.
-struct stretch {
+struct longest_turn {
     uint64_t cycles = 0;
     int tid = 0;
     long nr = -1;         // the call at its end; -1: none, it was preempted
@@ -38,7 +38,7 @@ struct worker_counts {
     bool timed = false;
     uint64_t threads_created = 0, threads_ended = 0;
     unsigned most_threads = 1;
-    stretch longest;
+    longest_turn longest;
     preempted_thread preempted[noted_as_preempted];
     unsigned threads_preempted = 0;
     call_counts calls[counted_numbers];

@@ -2,6 +2,7 @@
 #include "co_hook/waist/dump.h"
 
 #include "co_hook/calls/calls.h"
+#include "co_hook/waist/holders.h"
 #include "co_hook/waist/own_signals.h"
 #include "co_hook/waist/patch.h"
 #include "co_hook/waist/published.h"
@@ -13,7 +14,9 @@
 #include "co_routine/base/check.h"
 #include "co_routine/base/user_memory.h"
 #include "co_routine/debug/backtrace.h"
+#include "co_routine/debug/deadlock.h"
 #include "co_routine/debug/dump.h"
+#include "co_routine/debug/stretches.h"
 #include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/park.h"
 
@@ -35,7 +38,8 @@ extern char __ehdr_start[], etext[];
 namespace corun::waist {
 namespace {
 
-constexpr wait_kind request_kind{"a request for a dump", false, nullptr};
+constexpr wait_kind request_kind{"a request for a dump", false, nullptr, nullptr,
+                                 ended_by::runtime};
 
 // Room for one thread at least; written out when half of it is full.
 constexpr size_t text_bytes = 128 * 1024;
@@ -47,7 +51,8 @@ struct {
     bool is_claimed = false;
     char *text = nullptr;
     size_t length = 0;
-    uint64_t number = 0; // of dumps: a thread notes in which it was last
+    uint64_t number = 0;                       // of dumps: a thread notes in which it was last
+    bool deadlock = false, all_asleep = false; // to be written
 } dump;
 
 void add_line(const char *line, unsigned bytes) {
@@ -119,6 +124,8 @@ bool is_runtime(uintptr_t pc) {
            pc < reinterpret_cast<uintptr_t>(etext) && !is_slot(pc);
 }
 
+} // namespace
+
 int frames_of_thread(const thread *t, void **pcs, int max) {
     if (t->call_nr >= 0 && t->at_call) {
         const frame *f = t->at_call;
@@ -134,21 +141,17 @@ int frames_of_thread(const thread *t, void **pcs, int max) {
     return n - own;
 }
 
+namespace {
+
 // ---- The text
 
-// Where the owner of a glibc mutex stands behind its lock, if that is what it waits for.
 void add_owner(const thread *t, char *line, unsigned *length) {
-    constexpr uintptr_t from_lock_to_owner = 8;
-    constexpr uint64_t locked_and_waited_for = 2;
-    const frame *f = t->at_call;
-    int owner = 0;
-    bool may_be_mutex =
-        t->call_nr == SYS_futex && f->rdx == locked_and_waited_for &&
-        user_read(reinterpret_cast<const void *>(f->rdi + from_lock_to_owner), &owner);
-    if (may_be_mutex && thread_of_tid(owner) && owner != t->tid)
-        *length += format_line(line + *length - 1, dump_line_bytes - *length,
-                               "; a mutex that thread %d holds, it seems\n", owner) -
-                   1;
+    held_by by = t->co->state == co_state::parked ? holder_of(t) : held_by{};
+    if (!by.who)
+        return;
+    const char *format =
+        by.by_end ? "; the end of thread %d\n" : "; a mutex that thread %d holds, it seems\n";
+    *length += format_line(line + *length - 1, dump_line_bytes - *length, format, by.who->tid) - 1;
 }
 
 void add_thread(const thread *t) {
@@ -200,12 +203,85 @@ bool write_some(worker *w) {
     return false;
 }
 
+// ---- Deadlocks
+
+unsigned name_of(char *out, unsigned size, const coroutine *co) {
+    return describe_thread(out, size, static_cast<const thread *>(co->arg));
+}
+
+void add_cycle(const wait_cycles &cycles, size_t i, const char *before) {
+    char line[4 * dump_line_bytes];
+    unsigned n = format_line(line, sizeof line, "%s", before);
+    n += format_cycle(line + n, sizeof line - n - 1, cycles, i, name_of);
+    line[n++] = '\n';
+    add_line(line, n);
+}
+
+void add_cycles(const worker *w) {
+    const wait_cycles cycles(w->env);
+    for (size_t i = 0; i < cycles.count() && dump.length <= text_bytes / 2; ++i)
+        add_cycle(cycles, i, "");
+}
+
+void add_stretches() {
+    stretch s;
+    for (unsigned i = 0; kept_stretch(i, &s) && dump.length <= text_bytes / 2; ++i) {
+        char line[dump_line_bytes];
+        unsigned n = format_line(line, sizeof line, "stretch: ");
+        n += format_stretch(line + n, sizeof line - n - 1, s);
+        line[n++] = '\n';
+        add_line(line, n);
+        for (int f = 0; f < s.count; ++f)
+            add_line(line, format_dumped_frame(line, sizeof line, f, s.frames[f],
+                                               f == 0 && s.exact_first));
+    }
+}
+
+void add_one(const coroutine *co, unsigned *met) {
+    if (++*met <= most_asleep_listed && dump.length <= text_bytes / 2)
+        add_thread(static_cast<const thread *>(co->arg));
+}
+
+// Those that were not reported, with their threads; as many as there is room for.
+void add_new_cycles(const wait_cycles &cycles) {
+    for (size_t i = 0; i < cycles.count() && dump.length <= text_bytes / 2; ++i) {
+        if (was_reported(cycles, i))
+            continue;
+        note_reported(cycles, i);
+        add_cycle(cycles, i, "corun: ");
+        unsigned met = 0;
+        const coroutine *co = cycles.first(i);
+        do {
+            add_one(co, &met);
+            co = cycles.next(co);
+        } while (co != cycles.first(i));
+    }
+}
+
+void write_deadlock(worker *w, bool all_asleep) {
+    forget_code();
+    const wait_cycles cycles(w->env, all_asleep);
+    if (all_asleep)
+        add("corun: all threads are asleep: %u wait, and nothing is left that could wake one\n",
+            w->live);
+    add_new_cycles(cycles);
+    unsigned met = 0;
+    for (size_t i = 0; all_asleep && i < w->env->all.size(); ++i)
+        if (is_asleep(w->env->all[i]) && !cycles.has(w->env->all[i]))
+            add_one(w->env->all[i], &met);
+    if (met > most_asleep_listed)
+        add("corun: and more: corun dump %ld shows all\n", sys::getpid());
+    write_out(); // the others may run from here on
+}
+
 void write_dump(worker *w) {
     ++dump.number;
     forget_code();
     add_head(w);
     while (write_some(w)) {
     }
+    add_cycles(w);
+    add_stretches();
     add("corun: end of the dump\n");
     write_out();
 }
@@ -213,6 +289,11 @@ void write_dump(worker *w) {
 void *dump_forever(void *) {
     worker *w = &the_worker;
     for (;;) {
+        bool asleep = dump.all_asleep;
+        if (dump.deadlock) {
+            dump.deadlock = dump.all_asleep = false;
+            write_deadlock(w, asleep);
+        }
         while (__atomic_exchange_n(&w->dump_requested, false, __ATOMIC_ACQ_REL))
             write_dump(w);
         park(request_kind, {}, no_deadline);
@@ -264,8 +345,15 @@ bool begin_dumper(worker *w) {
         dump.text = reinterpret_cast<char *>(r);
     }
     dump.length = 0;
+    dump.deadlock = dump.all_asleep = false;
     __atomic_store_n(&w->dump_requested, false, __ATOMIC_RELAXED); // the parent's
     return w->dumper.start(w, dump_forever, stack_bytes);
+}
+
+void report_deadlock(co_env *, bool all_asleep) {
+    dump.deadlock = true;
+    dump.all_asleep |= all_asleep;
+    the_worker.dumper.wake();
 }
 
 void request_dump(worker *w) {

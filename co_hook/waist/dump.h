@@ -32,6 +32,10 @@ void claim_dump_signal();
 void release_dump_signal();
 
 void request_dump(worker *w); // from anywhere, also from a signal handler
+// Its frames in the program's code, innermost first; one that is in a call, or parked.
+int frames_of_thread(const thread *t, void **pcs, int max);
+// For debug/deadlock.h's door: written by the dumper. In the loop.
+void report_deadlock(co_env *env, bool all_asleep);
 // Is the signal a request of `corun dump`?
 bool is_dump_request(const siginfo_t &info);
 

@@ -11,7 +11,7 @@
 namespace corun::waist {
 namespace {
 
-constexpr wait_kind trim_kind{"idle stacks", false, nullptr};
+constexpr wait_kind trim_kind{"idle stacks", false, nullptr, nullptr, ended_by::runtime};
 constexpr int64_t pause_ns = ns_per_s;
 constexpr unsigned at_once = 64; // threads looked at between two turns of the others
 

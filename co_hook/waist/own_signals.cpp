@@ -13,7 +13,7 @@ extern "C" __attribute__((visibility("hidden"))) void waist_restorer(); // leave
 namespace corun::waist {
 namespace {
 
-constexpr wait_kind answer_kind{"a signal to answer", false, nullptr};
+constexpr wait_kind answer_kind{"a signal to answer", false, nullptr, nullptr, ended_by::runtime};
 
 own_answer answers[most_signals + 1];
 uint64_t arrived; // atomic: those to be answered by answer_forever

@@ -41,10 +41,11 @@ void yield_in_handler(int, siginfo_t *, void *context) {
 }
 
 // Each thread is reported once, as it happens, or in the table.
-void note_preemption(worker *w, thread *t, uintptr_t pc) {
+void note_preemption(worker *w, thread *t, const machine &m) {
+    uintptr_t pc = place_of_program(m.at(REG_RIP), m.at(REG_RSP));
     ++w->preemptions;
     if (w->counts.timed)
-        time_turn_preempted(t, pc);
+        time_turn_preempted(t, m, pc);
     if (!t->counts.was_preempted) {
         t->counts.was_preempted = true;
         unsigned n = w->counts.threads_preempted++;
@@ -108,7 +109,7 @@ void on_tick(worker *w, thread *t, machine *m) {
     }
     if (!has_stack_for_frame(*m))
         return; // at a later tick
-    note_preemption(w, t, place_of_program(m->at(REG_RIP), m->at(REG_RSP)));
+    note_preemption(w, t, *m);
     kernel_action yields{reinterpret_cast<uintptr_t>(&yield_in_handler), 0,
                          reinterpret_cast<uintptr_t>(&waist_restorer), 0};
     siginfo_t none{};

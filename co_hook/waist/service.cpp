@@ -26,7 +26,7 @@ bool service::start(worker *w, pfn_co_routine_t main, size_t bytes) {
 }
 
 void pause_until(int64_t deadline_ns) {
-    static constexpr wait_kind kind{"its time", false, nullptr};
+    static constexpr wait_kind kind{"its time", false, nullptr, nullptr, ended_by::runtime};
     while (park(kind, {}, deadline_ns) == 0) {
     }
 }

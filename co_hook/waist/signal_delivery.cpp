@@ -87,7 +87,7 @@ bool begin_handler(thread *t, pending_signal *p, kernel_action *action, signal_s
 
 // A coroutine, because whoever is recorded for may be parked, and nobody else may come by.
 void *dispatch_forever(void *) {
-    constexpr static wait_kind kind{"signals", false, nullptr};
+    constexpr static wait_kind kind{"signals", false, nullptr, nullptr, ended_by::runtime};
     for (;;) {
         give_out_signals();
         park(kind, {}, no_deadline);

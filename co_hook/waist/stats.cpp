@@ -5,12 +5,17 @@
 #include "co_hook/waist/dump.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/own_signals.h"
+#include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stats_table.h"
 #include "co_hook/waist/stderr.h"
+#include "co_hook/waist/thread_names.h"
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/clock.h"
+#include "co_routine/debug/call_name.h"
+#include "co_routine/debug/stretches.h"
+#include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/offload.h"
 
 #include <cerrno>
@@ -142,12 +147,47 @@ void answer(worker *w, int s, uintptr_t pc) {
 
 // ---- Times
 
-void note_stretch(thread *t, uint64_t now, bool in_call) {
-    stretch &longest = t->home->counts.longest;
-    uint64_t so_far = now - t->counts.turn_began;
-    if (CO_LIKELY(so_far <= longest.cycles || t->counts.turn_began == 0))
+// Shorter ones are not kept with their frames: a walk takes some 10 us, and more the first time.
+constexpr uint64_t shortest_kept_cycles = 2500000; // about a millisecond
+
+int64_t ns_of(uint64_t cycles_passed, uint64_t now_cycles, int64_t now) {
+    auto passed = static_cast<double>(now_cycles - stats.began_cycles);
+    return static_cast<int64_t>(static_cast<double>(now - stats.began_ns) / passed *
+                                static_cast<double>(cycles_passed));
+}
+
+// Of a turn that goes on the frames are sought again when it has become twice as long.
+template <class F> void keep_turn(const thread *t, uint64_t now_cycles, const char *where, F walk) {
+    stretch s;
+    s.key = t->counts.turn_began;
+    s.ended_ns = now_ns();
+    s.lasted_ns = ns_of(now_cycles - s.key, now_cycles, s.ended_ns);
+    if (is_minor_stretch(s.key, s.lasted_ns)) {
+        note_stretch_length(s.key, s.lasted_ns, s.ended_ns);
         return;
-    longest = {so_far, t->tid, t->call_nr, in_call, t->at_call->slot};
+    }
+    describe_thread(s.who, sizeof s.who, t);
+    format_line(s.where, sizeof s.where, "%s", where);
+    s.exact_first = t->call_nr < 0;
+    forget_code();
+    s.count = walk(s.frames, static_cast<int>(sizeof s.frames / sizeof *s.frames));
+    keep_stretch(s);
+}
+
+void note_turn(thread *t, uint64_t now, bool in_call) {
+    longest_turn &longest = t->home->counts.longest;
+    uint64_t so_far = now - t->counts.turn_began;
+    if (CO_LIKELY((so_far <= longest.cycles && so_far < shortest_kept_cycles) ||
+                  t->counts.turn_began == 0))
+        return;
+    if (so_far > longest.cycles)
+        longest = {so_far, t->tid, t->call_nr, in_call, t->at_call->slot};
+    if (so_far < shortest_kept_cycles)
+        return;
+    const char *name = call_name(t->call_nr);
+    char where[64];
+    format_line(where, sizeof where, "%s %s", in_call ? "in" : "before", name ? name : "a call");
+    keep_turn(t, now, where, [&](void **pcs, int max) { return frames_of_thread(t, pcs, max); });
 }
 
 void begin_counting() {
@@ -161,7 +201,7 @@ void begin_counting() {
 
 void time_call(thread *t) {
     t->counts.call_began = cycles();
-    note_stretch(t, t->counts.call_began, false);
+    note_turn(t, t->counts.call_began, false);
 }
 
 void time_call_ended(thread *t, bool had_turn) {
@@ -176,14 +216,27 @@ void time_call_ended(thread *t, bool had_turn) {
     call_counts &c = t->home->counts.of(t->call_nr);
     if (lasted > c.longest_cycles)
         c.longest_cycles = lasted;
-    note_stretch(t, now, lasted > turn / 2);
+    note_turn(t, now, lasted > turn / 2);
 }
 
-void time_turn_preempted(const thread *t, uintptr_t pc) {
-    stretch &longest = t->home->counts.longest;
-    uint64_t lasted = cycles() - t->counts.turn_began;
-    if (lasted > longest.cycles && t->counts.turn_began != 0)
+void time_turn_preempted(const thread *t, const machine &m, uintptr_t pc) {
+    longest_turn &longest = t->home->counts.longest;
+    uint64_t now = cycles(), lasted = now - t->counts.turn_began;
+    if (t->counts.turn_began == 0)
+        return;
+    if (lasted > longest.cycles)
         longest = {lasted, t->tid, -1, false, pc};
+    if (lasted < shortest_kept_cycles)
+        return;
+    keep_turn(t, now, "until it was preempted", [&](void **pcs, int max) {
+        // The walk touches memory that may not be there.
+        block_in_kernel(all_signals & ~of_touches);
+        int n = walk_registers({m.at(REG_RBX), m.at(REG_RBP), m.at(REG_R12), m.at(REG_R13),
+                                m.at(REG_R14), m.at(REG_R15), m.at(REG_RSP), m.at(REG_RIP)},
+                               pcs, max);
+        block_in_kernel(all_signals);
+        return n;
+    });
 }
 
 void count_new_thread(worker *w) {
@@ -257,6 +310,7 @@ void stats_after_fork_in_child(worker *w) {
     }
     if (!timed)
         return;
+    stretches_after_fork_in_child();
     stats.is_child = true;
     stats.stacks_measured = stats.deepest_ended = 0;
     stats.writing = 0;

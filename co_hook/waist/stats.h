@@ -13,6 +13,7 @@
 #pragma once
 
 #include "co_hook/waist/environment.h"
+#include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/worker.h"
 
 namespace corun::waist {
@@ -21,7 +22,7 @@ namespace corun::waist {
 
 void time_call(thread *t);                      // as it begins
 void time_call_ended(thread *t, bool had_turn); // had_turn: nobody else had one meanwhile
-void time_turn_preempted(const thread *t, uintptr_t pc);
+void time_turn_preempted(const thread *t, const machine &m, uintptr_t pc); // FS base: the worker's
 
 inline void call_begins(thread *t, long nr) {
     worker *w = t->home;

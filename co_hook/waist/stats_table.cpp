@@ -8,6 +8,8 @@
 
 #include "co_routine/base/clock.h"
 #include "co_routine/debug/call_name.h"
+#include "co_routine/debug/stretches.h"
+#include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/offload.h"
 
 #include <cstring>
@@ -72,8 +74,8 @@ void write_threads(worker *w, const table_request &r, uint64_t (&inside)[counted
     out.row("threads at most", w->counts.most_threads);
 }
 
-void write_stretch(worker *w, const table_request &r) {
-    const stretch &s = w->counts.longest;
+void write_longest(worker *w, const table_request &r) {
+    const longest_turn &s = w->counts.longest;
     char note[400], where[300];
     unsigned n = 0;
     note[0] = '\0';
@@ -119,7 +121,7 @@ void write_loop(worker *w, const table_request &r) {
     out.row("preemptions", w->preemptions);
     write_preempted(w);
     out.row("wake-ups of the loop", l ? l->counts.wakeups : 0);
-    write_stretch(w, r);
+    write_longest(w, r);
     out.row("calls given to helpers", l ? l->counts.offloads : 0);
     out.row("helpers now", offload_helper_count());
 }
@@ -285,6 +287,26 @@ void write_list(worker *w, const table_request &r) {
     }
 }
 
+void write_stretches() {
+    stretch s;
+    for (unsigned i = 0; kept_stretch(i, &s); ++i) {
+        char line[400];
+        if (i == 0) {
+            out.end_line();
+            out.add("  longest turns");
+            out.end_line();
+        }
+        format_stretch(line, sizeof line, s);
+        out.add("    %s", line);
+        out.end_line();
+        for (int f = 0; f < s.count; ++f) {
+            format_frame(line, sizeof line, f, s.frames[f], f == 0 && s.exact_first);
+            out.add("        %s", line);
+            out.end_line();
+        }
+    }
+}
+
 // Nothing was counted.
 void write_single(const table_request &r) {
     char wall[32], processor[32];
@@ -315,6 +337,7 @@ void write_table(worker *w, const table_request &r) {
     write_process(r);
     write_calls(w, r, inside);
     write_list(w, r);
+    write_stretches();
     out.flush();
 }
 

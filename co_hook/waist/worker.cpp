@@ -5,6 +5,7 @@
 #include "co_hook/calls/futex.h"
 #include "co_hook/waist/code_names.h"
 #include "co_hook/waist/dump.h"
+#include "co_hook/waist/holders.h"
 #include "co_hook/waist/idle_stacks.h"
 #include "co_hook/waist/numbers.h"
 #include "co_hook/waist/own_signals.h"
@@ -20,6 +21,7 @@
 #include "co_routine/base/sparse_array.h"
 #include "co_routine/debug/blocked.h"
 #include "co_routine/debug/blocked_place.h"
+#include "co_routine/debug/deadlock.h"
 #include "co_routine/debug/unwinder.h"
 
 #include <cerrno>
@@ -139,8 +141,18 @@ bool give_tid(thread *t) {
 const calls::futex_threads threads_of_futexes{
     [](const coroutine *co) { return static_cast<const thread *>(co->arg)->tid; },
     [](int tid) { return thread_of_tid(tid) != nullptr; },
+    holder_of_coroutine,
     is_in_stack,
 };
+
+// All threads wait for each other, and the handler of a signal might wake one.
+bool handles_a_signal(const co_env *) {
+    constexpr signal_set harmless = of_faults | bit_of(SIGABRT) | bit_of(32) | bit_of(33);
+    for (int s = 1; s <= most_signals; ++s)
+        if (actions[s].has_handler() && !(bit_of(s) & harmless))
+            return true;
+    return false;
+}
 
 void begin_debugging(worker *w) {
     constexpr unsigned of_corun_stacks = CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW | CO_DEBUG_HOOKS;
@@ -148,6 +160,7 @@ void begin_debugging(worker *w) {
         warn(
             "CORUN_DEBUG: stacks, overflow and hooks say nothing here: the stacks are libc's, with "
             "its guards, and no function is replaced");
+    deadlocks = {handles_a_signal, report_deadlock};
     code_info = info_of_code;
     places_by_stack = true;
     prepare_watch(w->env);

@@ -34,6 +34,18 @@ using coroutine = ::stCoRoutine_t;
 enum class co_state : uint8_t { fresh, ready, running, resuming, yielded, parked, ended };
 const char *state_name(co_state s);
 
+// Who can end a wait.
+enum class ended_by : uint8_t {
+    event,   // what is no coroutine: a descriptor, a helper thread, a signal, or nobody knows
+    program, // code of the program alone: a lock, a channel, a futex
+    runtime, // a service of the runtime's, which has nothing to do now
+};
+// Whom a coroutine waits for: an address, or a number where that is all that is known. 0: nobody, or
+// nobody knows.
+using holder_key = uint64_t;
+inline holder_key key_of(const coroutine *co) { return reinterpret_cast<uintptr_t>(co); }
+inline holder_key key_of_number(uint32_t id) { return uint64_t{id} << 1 | 1; }
+
 // What a parked coroutine waits in, named so that debug/ can print it without knowing co_hook, and
 // how to take it out of there when it is dropped while it waits.
 struct wait_kind {
@@ -42,6 +54,9 @@ struct wait_kind {
     void (*abandon)(coroutine *co); // unlinks it; nullptr: nothing to do
     // What debug/ says of the object behind its address (", held by #4"); returns the length.
     unsigned (*describe)(char *out, unsigned size, const void *object) = nullptr;
+    ended_by end = ended_by::event;
+    // The one that alone can end the wait, certainly, as long as it is of the same thread and parked.
+    holder_key (*holder)(const coroutine *co) = nullptr;
 };
 union wait_subject {
     const void *object = nullptr;

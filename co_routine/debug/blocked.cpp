@@ -7,6 +7,7 @@
 #include "co_routine/base/spinlock.h"
 #include "co_routine/debug/blocked_place.h"
 #include "co_routine/debug/dump.h"
+#include "co_routine/debug/stretches.h"
 #include "co_routine/loop/fork_generation.h"
 #include "co_routine/loop/loop.h"
 #include "co_routine/loop/offload_helpers.h"
@@ -20,6 +21,7 @@
 namespace corun {
 
 constexpr unsigned who_bytes = 112;
+static_assert(sizeof stretch::frames == sizeof blocked_place::frames);
 
 struct turn_watch {
     turn_watch *next = nullptr; // all of them, under watches_lock
@@ -34,6 +36,9 @@ struct turn_watch {
     char longest[who_bytes] = {};
     // The watcher's own.
     int64_t reported_began_ns = 0, next_report_ns = 0;
+    // Under watches_lock: where the stretch that began then was, in the middle of it.
+    int64_t place_began_ns = 0;
+    blocked_place place;
 };
 
 namespace {
@@ -70,6 +75,7 @@ void begin_generation_if_forked() {
         watches->tid = static_cast<int>(sys::gettid());
     }
     watcher_runs = false;
+    stretches_after_fork_in_child();
     __atomic_store_n(&watcher_generation, generation, __ATOMIC_RELAXED);
     spin_release(&watches_lock);
 }
@@ -79,8 +85,9 @@ void begin_generation_if_forked() {
 // One that is over its limit and not yet reported, or again after ten times as long. Copied, so that
 // nothing of it is used once the lock is gone.
 struct stuck {
+    turn_watch *watch; // may be gone by now
     int tid;
-    int64_t for_ns;
+    int64_t began_ns, for_ns;
     char who[who_bytes];
 };
 
@@ -90,7 +97,9 @@ __attribute__((no_sanitize("thread"))) bool find_stuck(turn_watch *w, int64_t no
         return false;
     if (w->reported_began_ns == began && now < w->next_report_ns)
         return false;
+    out->watch = w;
     out->tid = w->tid;
+    out->began_ns = began;
     out->for_ns = now - began;
     for (unsigned i = 0; i < who_bytes; ++i)
         out->who[i] = static_cast<volatile char *>(w->who)[i];
@@ -125,8 +134,19 @@ unsigned times_seen(const blocked_place &place) {
     return 1;
 }
 
+// If it still is.
+void keep_place(const stuck &s, const blocked_place &place) {
+    spin_guard guard(&watches_lock);
+    for (turn_watch *w = watches; w; w = w->next)
+        if (w == s.watch && __atomic_load_n(&w->began_ns, __ATOMIC_ACQUIRE) == s.began_ns) {
+            w->place_began_ns = s.began_ns;
+            w->place = place;
+        }
+}
+
 void report(const stuck &s) {
     blocked_place place = place_of_thread(s.tid);
+    keep_place(s, place);
     char where[200];
     describe_place(place, where, sizeof where);
     unsigned times = times_seen(place);
@@ -195,12 +215,32 @@ void have_watcher() {
 
 // ---- The loop's side
 
+void keep(turn_watch *w, int64_t began, int64_t now) {
+    stretch s;
+    s.lasted_ns = now - began;
+    s.ended_ns = now;
+    format_line(s.who, sizeof s.who, "%s of thread %d", w->who, w->tid);
+    blocked_place place;
+    {
+        spin_guard guard(&watches_lock);
+        if (w->place_began_ns == began)
+            place = w->place;
+    }
+    describe_place(place, s.where, sizeof s.where);
+    s.exact_first = place.exact_first;
+    s.count = place.count;
+    memcpy(s.frames, place.frames, sizeof place.frames);
+    keep_stretch(s);
+}
+
 // What ran until now has come back.
 void close_stretch(turn_watch *w, int64_t now) {
     if (w->began_ns == 0)
         return;
-    int64_t lasted = now - w->began_ns;
+    int64_t began = w->began_ns, lasted = now - began;
     __atomic_store_n(&w->began_ns, int64_t{0}, __ATOMIC_RELEASE);
+    if (lasted > limit_ns())
+        keep(w, began, now);
     if (lasted > limit_ns())
         say("%s kept the loop of thread %d from turning for %ld ms", w->who, w->tid, to_ms(lasted));
     if (lasted > w->longest_ns) {
@@ -235,6 +275,11 @@ void watch_turn_end(co_env *env) {
             w->tid, to_ms(lasted), w->ran, w->longest, to_ms(w->longest_ns));
     w->ran = 0;
     w->longest_ns = 0;
+}
+
+bool watcher_is_running() {
+    spin_guard guard(&watches_lock);
+    return watcher_runs;
 }
 
 void prepare_watch(co_env *env) {

@@ -19,6 +19,7 @@
 //  - Time is wall time: what other processes took of the processor meanwhile is in it.
 //  - The callers are shown with the first report of a place; the next ones have its #0 and a count.
 //  - The name is that of the coroutine which the loop switched to, though it may have resumed others.
+//  - The longest are kept with the place that was found last while they lasted (stretches.h).
 //  - What the program does between two calls of the loop is its own affair.
 #pragma once
 
@@ -28,5 +29,6 @@ namespace corun {
 
 void prepare_watch(co_env *env); // with CO_DEBUG_BLOCKED only
 void end_watch(co_env *env);
+bool watcher_is_running();
 
 } // namespace corun

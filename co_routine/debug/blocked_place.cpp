@@ -59,14 +59,8 @@ void on_ask(int, siginfo_t *info, void *context) {
     errno = saved;
 }
 
-bool may_ask() {
-    struct sigaction now {};
-    return sigaction(ask_signal, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
-           now.sa_sigaction == on_ask;
-}
-
 void ask(int tid, blocked_place *out) {
-    if (!may_ask())
+    if (!asks_by_signal())
         return;
     siginfo_t info{};
     info.si_signo = ask_signal;
@@ -172,6 +166,12 @@ bool next_number(const char **at, uintptr_t *out) {
 } // namespace
 
 bool places_by_stack;
+
+bool asks_by_signal() {
+    struct sigaction now {};
+    return sigaction(ask_signal, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
+           now.sa_sigaction == on_ask;
+}
 
 void prepare_places() {
     struct sigaction now {};

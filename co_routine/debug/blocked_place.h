@@ -19,6 +19,7 @@ struct blocked_place {
 // stack, as with one in a system call; there is no unwinder that may run in its handler.
 extern bool places_by_stack __attribute__((visibility("hidden")));
 
+bool asks_by_signal(); // SIGURG is ours
 void prepare_places(); // once; not in a signal handler
 blocked_place place_of_thread(int tid);
 unsigned describe_place(const blocked_place &place, char *out, unsigned size);

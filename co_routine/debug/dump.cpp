@@ -4,8 +4,10 @@
 #include "co_routine/base/clock.h"
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/debug/backtrace.h"
+#include "co_routine/debug/deadlock.h"
 #include "co_routine/debug/peer.h"
 #include "co_routine/debug/stack_use.h"
+#include "co_routine/debug/stretches.h"
 #include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/loop.h"
 
@@ -97,6 +99,35 @@ int write_frames(int fd, const coroutine *co, void *caller) {
     return 0;
 }
 
+int write_cycles(int fd, const co_env *env) {
+    const wait_cycles cycles(env);
+    for (size_t i = 0; i < cycles.count(); ++i) {
+        char line[dump_line_bytes * 4];
+        unsigned n = format_cycle(line, sizeof line - 1, cycles, i, describe);
+        line[n++] = '\n';
+        if (int error = write_all(fd, line, n))
+            return error;
+    }
+    return 0;
+}
+
+int write_stretches(int fd, bool with_frames) {
+    char line[dump_line_bytes];
+    stretch s;
+    int error = 0;
+    for (unsigned i = 0; error == 0 && kept_stretch(i, &s); ++i) {
+        unsigned n = format_line(line, sizeof line, "stretch: ");
+        n += format_stretch(line + n, sizeof line - n - 1, s);
+        line[n++] = '\n';
+        error = write_all(fd, line, n);
+        for (int f = 0; with_frames && f < s.count && error == 0; ++f)
+            error = write_all(
+                fd, line,
+                format_dumped_frame(line, sizeof line, f, s.frames[f], f == 0 && s.exact_first));
+    }
+    return error;
+}
+
 } // namespace
 
 unsigned format_dumped_frame(char *out, unsigned size, int number, void *pc, bool exact_pc) {
@@ -135,7 +166,7 @@ unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const d
 using namespace corun;
 
 int co_dump(int fd, unsigned flags) {
-    if (flags & ~static_cast<unsigned>(CO_DUMP_STACKS)) {
+    if (flags & ~unsigned{CO_DUMP_STACKS | CO_DUMP_STRETCHES}) {
         errno = EINVAL;
         return -1;
     }
@@ -158,6 +189,13 @@ int co_dump(int fd, unsigned flags) {
             return -1;
         }
         ++lines;
+    }
+    int error = env ? write_cycles(fd, env) : 0;
+    if (error == 0 && (flags & CO_DUMP_STRETCHES))
+        error = write_stretches(fd, (flags & CO_DUMP_STACKS) != 0);
+    if (error != 0) {
+        errno = -error;
+        return -1;
     }
     return lines;
 }

@@ -21,7 +21,14 @@ void abandon_join(coroutine *co) {
 }
 
 constexpr wait_kind sleep_kind{"sleep", false, nullptr};
-constexpr wait_kind join_kind{"join", false, abandon_join};
+unsigned describe_joined(char *out, unsigned size, const void *joined) {
+    return format_line(out, size, ", of #%u", static_cast<const coroutine *>(joined)->id);
+}
+holder_key joined(const coroutine *co) {
+    return co->has(flag_joined) ? 0 : key_of(static_cast<const coroutine *>(co->subject.object));
+}
+constexpr wait_kind join_kind{"join", false, abandon_join, describe_joined, ended_by::program,
+                              joined};
 constexpr wait_kind poll_kind{"poll", false, abandon_poll_wait};
 
 constexpr int64_t callback_beat_ns = ns_per_ms; // libco's

@@ -297,7 +297,11 @@ void loop_turn(co_env *env, int64_t wake_by_ns) {
     bool busy = is_busy(env, l);
     if (busy && !batch_is_due(l))
         return;
-    poll_once(env, l, busy ? 0 : sleep_time(l, wake_by_ns));
+    int64_t sleep_ns = busy ? 0 : sleep_time(l, wake_by_ns);
+    bool for_ever = sleep_ns == no_deadline;
+    if (for_ever || (sleep_ns > 0 && l->turn_at_cycles >= l->look_at_cycles))
+        look_for_deadlock(env, for_ever);
+    poll_once(env, l, sleep_ns);
     if (__atomic_load_n(&l->closed_pending, __ATOMIC_ACQUIRE) != 0)
         fd_handle_closed_elsewhere(env);
     if (!inbox_empty(env))

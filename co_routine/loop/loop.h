@@ -79,6 +79,11 @@ struct loop {
     loop_source *sources = nullptr;
     uring *ring = nullptr;
     loop_counts counts;
+    // debug/deadlock.cpp's: when to look next, in cycles; one that is not asleep (its place in env->all)
+    // when it was looked last; that something else than coroutines may wake them all.
+    uint64_t look_at_cycles = 0;
+    size_t awake_at_look = 0;
+    bool may_be_woken = false;
 };
 
 // The end and the fork handler of l->ring: uring.cpp's.
@@ -98,6 +103,8 @@ void loop_turn(co_env *env, int64_t wake_by_ns);
 // switched to by the loop; all that were ready have run.
 void watch_switch(co_env *env, const coroutine *co);
 void watch_turn_end(co_env *env);
+// As these: nothing is ready and the loop is about to sleep; for_ever: no deadline will end that.
+void look_for_deadlock(co_env *env, bool for_ever);
 
 // For how long about it has been parked; -1: it is not, or nobody knows.
 int64_t parked_for_ns(const coroutine *co);

@@ -106,8 +106,10 @@ void give_back(void *object, coroutine *co, wait_mark how, grants *out) {
 // An item that has changed hands is sent and received whatever comes after: a cancel that finds the
 // wait granted acts at the next one, so no item is lost and none is sent twice.
 void abandon(coroutine *co);
-constexpr queue_rules send_rules{{"channel send", false, abandon}, nullptr, give_back, true, EPIPE};
-constexpr queue_rules recv_rules{{"channel recv", false, abandon}, nullptr, give_back, true, EPIPE};
+constexpr queue_rules send_rules{
+    {"channel send", false, abandon, nullptr, ended_by::program}, nullptr, give_back, true, EPIPE};
+constexpr queue_rules recv_rules{
+    {"channel recv", false, abandon, nullptr, ended_by::program}, nullptr, give_back, true, EPIPE};
 
 void abandon(coroutine *co) {
     co_chan *ch = static_cast<co_chan *>(waited_object(co));

@@ -25,7 +25,8 @@ void give_back(void *object, coroutine *, wait_mark how, grants *out) {
 }
 
 void abandon(coroutine *co);
-constexpr queue_rules rules{{"cond", false, abandon}, nullptr, give_back, false, 0};
+constexpr queue_rules rules{
+    {"cond", false, abandon, nullptr, ended_by::program}, nullptr, give_back, false, 0};
 
 void abandon(coroutine *co) {
     stCoCond_t *cond = static_cast<stCoCond_t *>(waited_object(co));

@@ -23,8 +23,14 @@ unsigned describe(char *out, unsigned size, const void *object) {
     return describe_holder(out, size, static_cast<const co_mutex_t *>(object)->owner);
 }
 
+holder_key holder(const coroutine *co) {
+    co_mutex_t *m = static_cast<co_mutex_t *>(waited_object(co));
+    return holder_while_queued(m, co, &m->owner);
+}
+
 void abandon(coroutine *co);
-constexpr queue_rules rules{{"mutex", false, abandon, describe}, nullptr, give_back, false, 0};
+constexpr queue_rules rules{
+    {"mutex", false, abandon, describe, ended_by::program, holder}, nullptr, give_back, false, 0};
 
 void abandon(coroutine *co) {
     co_mutex_t *m = static_cast<co_mutex_t *>(waited_object(co));

@@ -44,12 +44,25 @@ unsigned describe(char *out, unsigned size, const void *object) {
                       : format_line(out, size, ", held by %u readers", rw->readers);
 }
 
+holder_key holder(const coroutine *co) {
+    co_rwlock_t *rw = static_cast<co_rwlock_t *>(waited_object(co));
+    return holder_while_queued(rw, co, &rw->writer);
+}
+
 void abandon(coroutine *co);
 // A reader that leaves the queue held nobody up: it waited for a writer, and so do those behind it.
 constexpr queue_rules read_rules{
-    {"rwlock (read)", false, abandon, describe}, nullptr, give_back, false, 0};
+    {"rwlock (read)", false, abandon, describe, ended_by::program, holder},
+    nullptr,
+    give_back,
+    false,
+    0};
 constexpr queue_rules write_rules{
-    {"rwlock (write)", false, abandon, describe}, admit, give_back, false, 0};
+    {"rwlock (write)", false, abandon, describe, ended_by::program, holder},
+    admit,
+    give_back,
+    false,
+    0};
 
 void abandon(coroutine *co) {
     co_rwlock_t *rw = static_cast<co_rwlock_t *>(waited_object(co));

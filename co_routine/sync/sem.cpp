@@ -25,7 +25,8 @@ void give_back(void *s, coroutine *, wait_mark, grants *out) {
 }
 
 void abandon(coroutine *co);
-constexpr queue_rules rules{{"sem", false, abandon}, nullptr, give_back, false, 0};
+constexpr queue_rules rules{
+    {"sem", false, abandon, nullptr, ended_by::program}, nullptr, give_back, false, 0};
 
 void abandon(coroutine *co) {
     co_sem_t *s = static_cast<co_sem_t *>(waited_object(co));

@@ -10,7 +10,8 @@ namespace {
 
 // What a waiter waits for happens to all of them: a waiter that gives up owes nobody anything.
 void abandon(coroutine *co);
-constexpr queue_rules rules{{"wait group", false, abandon}, nullptr, nullptr, false, 0};
+constexpr queue_rules rules{
+    {"wait group", false, abandon, nullptr, ended_by::program}, nullptr, nullptr, false, 0};
 
 void abandon(coroutine *co) {
     co_wg_t *wg = static_cast<co_wg_t *>(waited_object(co));

@@ -164,6 +164,13 @@ unsigned describe_holder(char *out, unsigned size, const coroutine *owner) {
                        static_cast<const void *>(owner));
 }
 
+holder_key holder_while_queued(void *object, const coroutine *co, coroutine *const *owner) {
+    if (mark_of(co) != mark_queued) // then the object may be gone
+        return 0;
+    spin_guard guard(lock_of(object));
+    return mark_of(co) == mark_queued ? key_of(*owner) : 0;
+}
+
 void abandon_wait(const queue_rules &rules, co_waitq *q, void *object, coroutine *co) {
     if (co->state == co_state::ended) { // core/env.cpp's way to say that this is a fork's child
         leave_after_fork(rules, q, object, co);

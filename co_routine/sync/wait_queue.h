@@ -80,6 +80,9 @@ void abandon_wait(const queue_rules &rules, co_waitq *q, void *object, coroutine
 // For wait_kind::describe: ", held by #4". Another thread's may end at any moment, and is not followed.
 unsigned describe_holder(char *out, unsigned size, const coroutine *owner);
 
+// For wait_kind::holder: the owner, unless co has been granted what it waits for.
+holder_key holder_while_queued(void *object, const coroutine *co, coroutine *const *owner);
+
 // wait_kind::subject as the object it was given as.
 inline void *waited_object(const coroutine *co) { return const_cast<void *>(co->subject.object); }
 

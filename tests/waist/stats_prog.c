@@ -3,7 +3,7 @@
  * words say: "signal" sends SIGUSR1 to the process while all of them wait, "hold" waits until it is
  * killed, "sync" writes a file and fsyncs it, "compute" keeps the turn for 60 ms, "own" handles USR1 itself,
  * "fork" does all of it in a child, "last" ends main by pthread_exit, "handlers" interrupts each of
- * five sigsuspends and one read that goes on. */
+ * five sigsuspends and one read that goes on, "spin" has a thread compute without a call in the end. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -90,6 +90,16 @@ static void be_interrupted(void) {
     pthread_join(t, NULL);
 }
 
+static volatile unsigned long spun;
+__attribute__((noinline)) static void spin_without_a_call(void) {
+    for (spun = 0; spun < 100000000; ++spun)
+        ;
+}
+static void *spinner(void *unused) {
+    spin_without_a_call();
+    return unused;
+}
+
 int main(int argc, char **argv) {
     threads = atoi(argv[1]);
     reads = atoi(argv[2]);
@@ -134,6 +144,9 @@ int main(int argc, char **argv) {
         be_interrupted();
     if (said(argc, argv, "compute"))
         compute();
+    if (said(argc, argv, "spin") &&
+        (pthread_create(t, NULL, spinner, NULL) != 0 || pthread_join(*t, NULL) != 0))
+        return 2;
     if (said(argc, argv, "sync")) {
         int fd = open("synced", O_CREAT | O_RDWR, 0644);
         if (fd < 0 || write(fd, "x", 1) != 1 || fsync(fd) != 0)

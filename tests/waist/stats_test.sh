@@ -32,6 +32,11 @@ corun --stats "$prog" 20 10 sync
 verdict 'fsync goes to a helper' '[ "$(column fsync 2)/$(column fsync 4)" = 1/1 ] && [ "$(value "calls given to helpers")" -ge 1 ]'
 corun --stats "$prog" 2 1 compute sync
 verdict 'the longest turn, and what came behind it' '[ "$(value "longest turn" | cut -d. -f1)" -ge 50 ] && has "^  longest turn .* ms  thread [0-9]+, before openat"'
+verdict 'the longest turns, with frames' 'has "^  longest turns$" && [ "$(grep -cE "^    [0-9]+ m?s, [0-9]+ m?s ago: thread [0-9]+, (in|before|until it was) [a-z]" out)" -ge 1 ]'
+verdict '... each once: one that goes on grows' '[ "$(grep -E "^    [0-9]+ ms, [0-9]+ ms ago: thread [0-9]+, before" out | sort -u | wc -l)" -le 8 ] && [ "$(grep -cE "^    ([5-9][0-9]|[1-9][0-9][0-9]) ms, .* before openat" out)" = 1 ]'
+corun --stats "$prog" 2 1 spin
+verdict 'one that was preempted, where it was then' 'has "^    [0-9]+ ms, [0-9]+ ms ago: thread [0-9]+, until it was preempted$" && { has "^        #0 0x[0-9a-f]+ spin_without_a_call\+" && has "^        #1 0x[0-9a-f]+ spinner\+" || ! ldconfig -p | grep -q libunwind-x86_64.so.8; }'
+verdict '... eight at most' '[ "$(grep -c " ago: thread " out)" -le 8 ]'
 corun --stats "$prog" 2 1 last
 verdict 'the last thread ends' '[ $code = 0 ] && [ "$(tables)" = 1 ]'
 verdict 'few threads: no memory for each, which would be the program'"'"'s' '! has "memory for each thread"'
