@@ -23,7 +23,13 @@ const char *subject_of(const attached &p, const thread_row &r) {
         const char *peer = peer_of(p, r.fd);
         return *peer == '\0' ? text("fd %d", r.fd) : text("fd %d, %s", r.fd, peer);
     }
-    return r.object == 0 ? "" : text("0x%lx", static_cast<unsigned long>(r.object));
+    if (r.object == 0)
+        return "";
+    auto object = static_cast<unsigned long>(r.object);
+    if (r.holder == 0)
+        return text("0x%lx", object);
+    const char *how = r.joins ? "the end of" : "held by";
+    return text("0x%lx, %s %d%s", object, how, r.holder, r.is_deadlocked ? ", deadlock" : "");
 }
 
 const char *head_of_rows(bool with_rates) {

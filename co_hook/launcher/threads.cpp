@@ -125,6 +125,7 @@ struct reader {
         r.fd = -1;
         r.waited_ns = -1;
         r.switches = co.switches;
+        r.ends_at = reinterpret_cast<uintptr_t>(t.clear_child_tid);
         if (co.state == co_state::parked && co.waiting != nullptr) {
             r.call = name_of_call(p, co.waiting);
             if (names_descriptor(p, co.waiting))
@@ -134,6 +135,8 @@ struct reader {
             if (!co.has(flag_queued) && now_cycles > co.parked_at_cycles)
                 r.waited_ns = static_cast<int64_t>(
                     cycle_ns * static_cast<double>(now_cycles - co.parked_at_cycles));
+            read_holder(p, t, &r);
+            r.has_limit = co.deadline_ns != no_deadline;
         }
         if (t.stack_low != 0 && t.stack_high > t.stack_low) {
             r.stack_bytes = t.stack_high - t.stack_low;
@@ -198,6 +201,7 @@ thread_list read_threads(const attached &p) {
     free(blocks);
     std::sort(list.rows, list.rows + list.count,
               [](const thread_row &a, const thread_row &b) { return a.tid < b.tid; });
+    find_deadlocks(list);
     return list;
 }
 

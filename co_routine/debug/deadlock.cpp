@@ -74,7 +74,8 @@ bool still_awake(const co_env *env, size_t at) {
 
 bool is_said; // that all are asleep
 
-void look(co_env *env, bool for_ever) {
+// Apart, so that the question before it needs no frame.
+__attribute__((noinline, cold)) void look(co_env *env, bool for_ever) {
     loop *l = env->event_loop;
     uint64_t began = cycles();
     census c = count(env, for_ever);

@@ -9,8 +9,8 @@
 // Rules
 //  - No report is false. A cycle is one of locks with a known owner (mutexes, rwlocks that are held for
 //    writing) and of joins, each waited for without a time limit by coroutines of one thread: whatever
-//    else runs, only a cancel can end it, or one who unlocks a pthread mutex that is another's. One that locks a pthread mutex twice is not called so while others
-//    run: some programs have another one unlock it, as if it were a semaphore.
+//    else runs, only a cancel can end it, or who unlocks another one's pthread mutex. Some programs do
+//    that, as if it were a semaphore, so one that waits for itself is not called a deadlock while others run.
 //  - All are asleep if each that waits does so for what other coroutines alone do, no deadline is left,
 //    there is no other thread in the process, and it handles no signal. Those who yielded are nobody's to
 //    wake. So a server that waits for a connection is not asleep.

@@ -83,9 +83,11 @@ for n in 1 2 3; do
 done
 "$B/corun" dump "$(job served)" >said 2>&1
 until_text served.err '^corun: end of the dump'
+"$B/corun" ps "$(job served)" >listed 2>&1
 verdict 'a server of which two threads are stuck goes on' 'grep -qx 3 served.out'
 verdict '... and it is said once' 'ends_by_term served && [ "$(count "^corun: deadlock")" = 1 ]'
 verdict '... and in each dump' '[ "$(count "^deadlock: $T .worker-a. waits for $T .worker-b., which waits for $T .worker-a.$")" = 1 ]'
+verdict '... and corun ps marks them, and nobody else' '[ "$(grep -cE "^ *[0-9]+ worker-[ab] +parked +futex .* 0x[0-9a-f]+, held by [0-9]+, deadlock$" listed)/$(grep -c deadlock listed)" = 2/2 ] && grep -qE "parked +futex .* 0x[0-9a-f]+, the end of [0-9]+$" listed'
 
 # stderr that takes nothing.
 mkfifo full

@@ -26,7 +26,8 @@ fi
 verdict 'corun ps: a line for each' '[ "$(grep -cE "^ *[0-9]+ " listed)" = 13 ] && [ "$(sed 1d listed | sort -un -k1,1 | wc -l)" = 13 ]'
 verdict '... with what it waits in, and on' '[ "$(grep -cE "parked +read +[0-9]+ ms +[0-9]+K +8191K +[0-9]+  fd [0-9]+$" listed)" = 2 ] &&
     [ "$(grep -cE "parked +recv +[0-9]+ ms .* fd [0-9]+, 127\.0\.0\.1:[0-9]+$" listed)" = 2 ] &&
-    [ "$(grep -cE "parked +futex +[0-9]+ ms .* 0x[0-9a-f]+$" listed)" = 6 ] && [ "$(grep -cE "parked +sleep +[0-9]+ ms " listed)" = 2 ]'
+    [ "$(grep -cE "parked +futex +[0-9]+ ms .* 0x[0-9a-f]+$" listed)" = 4 ] &&
+    [ "$(grep -cE "parked +futex +[0-9]+ ms .* 0x[0-9a-f]+, held by $pid$" listed)" = 2 ] && [ "$(grep -cE "parked +sleep +[0-9]+ ms " listed)" = 2 ]'
 "$B/corun" dump "$pid" >said 2>&1
 verdict 'corun dump: another one' 'until_dumps 2 && grep -qx "process $pid writes the dump to its stderr ($scratch/err)" said'
 for ((n = 0; n < 20; ++n)); do kill -QUIT "$pid"; done
