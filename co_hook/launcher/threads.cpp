@@ -222,6 +222,10 @@ bool read_again(const attached &p, const thread_row &listed, thread_now *out) {
     }
     out->row = again->row_of(listed.at, *out->co.operator->(), *out->t.operator->(),
                              extra.read(p, out->co->extra) ? extra.operator->() : nullptr);
+    bool same = out->row.object == listed.object; // only a list of all tells who is a holder
+    out->row.holder = same ? listed.holder : 0;
+    out->row.joins = listed.joins;
+    out->row.is_deadlocked = listed.is_deadlocked;
     return true;
 }
 
