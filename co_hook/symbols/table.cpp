@@ -7,6 +7,7 @@
 
 #include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
+#include "co_routine/base/sanitizer.h"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -83,11 +84,29 @@ char lost_to_archive[200]; // "--wrap=getaddrinfo,--wrap=syslog": libc.a's own t
 unsigned lost_length;
 bool said;
 
+const void *object_of(const void *address) {
+    Dl_info info;
+    return dladdr(address, &info) ? info.dli_fbase : nullptr;
+}
+
+// clang links a sanitizer's functions into the program itself. Where we are in there too, they are what
+// comes next, and not what dlsym finds behind us.
+void *sanitizers_own(const char *name) {
+    if (!__tsan_create_fiber && !__asan_get_shadow_mapping)
+        return nullptr;
+    char full[100];
+    format_line(full, sizeof full, "__interceptor_%s", name);
+    void *own = dlsym(RTLD_DEFAULT, full);
+    return own && object_of(own) == object_of(&first_lost) ? own : nullptr;
+}
+
 // What the program's own references lead to, at the same time as libc's functions are found.
 void resolve(const hook_entry &e) {
     ++name_count;
     if (e.native) {
-        void *next = dlsym(RTLD_NEXT, e.name);
+        void *next = sanitizers_own(e.name);
+        if (!next)
+            next = dlsym(RTLD_NEXT, e.name);
         if (!next)
             next = static_native(e.name);
         if (next && next != e.ours)

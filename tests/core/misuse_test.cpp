@@ -61,7 +61,9 @@ void *make_child_with_self(void *entry) {
     return nullptr;
 }
 
+// TSan starts no threads after a fork: there the child is the program anew.
 #define EXPECT_MISUSE(body, line)                                                                  \
+    GTEST_FLAG_SET(death_test_style, CO_TSAN ? "threadsafe" : "fast");                             \
     EXPECT_EXIT(body, testing::KilledBySignal(SIGABRT), testing::MatchesRegex("corun: " line "\n"))
 
 TEST(Misuse, ResumingTheRunningOne) {

@@ -52,4 +52,17 @@ for sanitizer in address thread undefined; do
     thread) mistake thread race 'data race' ;;
     esac
 done
+
+# clang links the sanitizer into the program, where its functions come before libc's and ours.
+if ! command -v clang++ >/dev/null; then
+    echo 'skip - programs of clang: it is not installed'
+    exit $status
+fi
+for sanitizer in address thread; do
+    CXX=clang++ build $sanitizer "$scratch/clang" "$B/libcorun.a" 2>"$scratch/out" ||
+        { echo "skip - -fsanitize=$sanitizer: clang++ has none for ${ARCH:-x86_64}"; continue; }
+    timeout 250 $fixed "$scratch/clang" >"$scratch/out" 2>&1
+    verdict "a program of clang's -fsanitize=$sanitizer with the plain static library" \
+        "[ $? = 0 ] && [ \"\$(grep -v 'hooks are NOT in effect' '$scratch/out')\" = 'all went well' ]"
+done
 exit $status
