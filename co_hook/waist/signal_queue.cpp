@@ -129,7 +129,7 @@ void keep(const siginfo_t &info) {
 struct thread_timer {
     int timer, tid;
 };
-raw_vector<thread_timer> timers;
+static_vector<thread_timer> timers;
 
 int tid_of_timer(int timer) {
     for (size_t i = 0; i < timers.size(); ++i)

@@ -58,7 +58,7 @@ struct free_stack {
 // Stacks of one size.
 struct size_class {
     size_t bytes;
-    raw_vector<free_stack> free; // last in, first out; entries below clean have no pages
+    static_vector<free_stack> free; // last in, first out; entries below clean have no pages
     size_t clean = 0;
     int newest = -1; // slab
 };
@@ -67,7 +67,7 @@ constexpr unsigned most_classes = 16;
 
 size_class classes[most_classes];
 unsigned class_count;
-raw_vector<slab> slabs;
+static_vector<slab> slabs;
 unsigned lock;
 
 size_class *class_for(size_t bytes, bool make) {

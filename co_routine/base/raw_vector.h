@@ -10,14 +10,15 @@
 
 namespace corun {
 
-template <class T> class raw_vector {
+// Of static storage: it has no destructor, because threads and other libraries' destructors go on while the
+// process exits, and with them what they ask of us.
+template <class T> class static_vector {
     static_assert(std::is_trivially_copyable_v<T>);
 
   public:
-    raw_vector() = default;
-    raw_vector(const raw_vector &) = delete;
-    raw_vector &operator=(const raw_vector &) = delete;
-    ~raw_vector() { reset(); }
+    static_vector() = default;
+    static_vector(const static_vector &) = delete;
+    static_vector &operator=(const static_vector &) = delete;
 
     size_t size() const { return size_; }
     bool empty() const { return size_ == 0; }
@@ -60,6 +61,11 @@ template <class T> class raw_vector {
     T *data_ = nullptr;
     size_t size_ = 0;
     size_t bytes_ = 0;
+};
+
+// Of anybody else.
+template <class T> struct raw_vector : static_vector<T> {
+    ~raw_vector() { this->reset(); }
 };
 
 } // namespace corun
