@@ -16,15 +16,35 @@
 #include "co_hook/launcher/text.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <sys/auxv.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 using namespace corun::launcher;
 
 namespace {
 
+// A profiler in LD_PRELOAD is in this process, too. Its timer outlives the exec and its handler does not:
+// the program would be ended before the profiler is there again.
+void stop_timers_of_preloaded() {
+    const struct {
+        int signal;
+        decltype(ITIMER_PROF) timer;
+    } all[] = {{SIGPROF, ITIMER_PROF}, {SIGVTALRM, ITIMER_VIRTUAL}, {SIGALRM, ITIMER_REAL}};
+    for (const auto &each : all) {
+        struct sigaction a;
+        bool is_handled = sigaction(each.signal, nullptr, &a) == 0 && a.sa_handler != SIG_DFL &&
+                          a.sa_handler != SIG_IGN; // else the timer is our parent's, and the program's
+        const itimerval never{};
+        if (is_handled)
+            setitimer(each.timer, &never, nullptr);
+    }
+}
+
 [[noreturn]] void become(const char *path, char **arguments) {
+    stop_timers_of_preloaded();
     execv(path, arguments);
     int error = errno;
     fail(error == ENOENT ? exit_not_found : exit_not_executable, "%s: %s", path, strerror(error));
