@@ -190,20 +190,27 @@ static void part_storm(void) {
 
 // ---- Profiling (contract 42)
 
-static atomic_int samples, cut_short, deepest;
+static atomic_int samples, cut_short, sampled[3];
+static void *bottom_of_first, *bottom_of_others; // where a whole stack ends
+static pthread_t first;
+static __thread atomic_int *own_samples;
+static void *bottom_of_stack(void) {
+    void *frames[64];
+    return frames[backtrace(frames, 64) - 1];
+}
 static void profile(int s) {
     void *frames[64];
     (void)s;
     int n = backtrace(frames, 64);
     ++samples;
-    if (n > deepest)
-        deepest = n;
-    // The last frame of a whole one is where threads begin.
-    if (n < 5)
+    if (own_samples)
+        ++*own_samples;
+    if (n < 5 || frames[n - 1] != (pthread_equal(pthread_self(), first) ? bottom_of_first : bottom_of_others))
         ++cut_short;
 }
 static void *profiled_in_turn(void *argument) {
     struct timespec began, now;
+    own_samples = argument;
     clock_gettime(CLOCK_MONOTONIC, &began);
     do {
         for (int i = 0; i < 200; ++i) {
@@ -216,19 +223,26 @@ static void *profiled_in_turn(void *argument) {
     } while (now.tv_sec - began.tv_sec < 3 && samples < 100);
     return argument;
 }
+static void *note_bottom(void *argument) {
+    bottom_of_others = bottom_of_stack();
+    return argument;
+}
 static void part_profile(void) {
-    void *warm[4];
-    backtrace(warm, 4); // loads the unwinder outside a handler
+    pthread_t t[3];
+    first = pthread_self();
+    bottom_of_first = bottom_of_stack(); // loads the unwinder outside a handler, too
+    pthread_create(&t[0], NULL, note_bottom, NULL);
+    pthread_join(t[0], NULL);
     on(SIGPROF, profile, SA_RESTART);
     struct itimerval often = {{0, 4000}, {0, 4000}}, never = {{0, 0}, {0, 0}};
     setitimer(ITIMER_PROF, &often, NULL);
-    pthread_t t[3];
     for (int i = 0; i < 3; ++i)
-        pthread_create(&t[i], NULL, profiled_in_turn, NULL);
+        pthread_create(&t[i], NULL, profiled_in_turn, &sampled[i]);
     for (int i = 0; i < 3; ++i)
         pthread_join(t[i], NULL);
     setitimer(ITIMER_PROF, &never, NULL);
-    printf("samples %d, cut short %d\n", samples >= 50, cut_short);
+    printf("samples %d, in each thread %d, cut short %d\n", samples >= 50,
+           sampled[0] > 0 && sampled[1] > 0 && sampled[2] > 0, cut_short);
 }
 
 // ---- The end of a process of parked threads
