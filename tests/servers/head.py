@@ -153,6 +153,14 @@ def tasks(pid):
     return [name for name in names if not name.startswith(("corun-", "iou-"))]
 
 
+def dumped(text):
+    """How many threads a dump says it is of, and the frames of each by its number."""
+    said = re.search(r" dump of (\d+) threads", text)
+    blocks = re.split(r"^thread (\d+) .*\n", text, flags=re.M)[1:]
+    return int(said[1]), {number: re.findall(r"^    #\d+ .*", frames, re.M)
+                          for number, frames in zip(blocks[::2], blocks[1::2])}
+
+
 class Server:
     def __init__(self, label, words, start_seconds=15, end_seconds=2, env=None, natively=True):
         """words: the command, {port} in it is a free port. natively: compare how SIGTERM ends it."""
@@ -244,14 +252,19 @@ class Server:
                     f.seek(old)
                     whole = re.findall(r"^corun: process .*?^corun: end of the dump$", f.read(), re.M | re.S)
             took = time.monotonic() - begin
-            threads = len(re.findall(r"^thread \d+ ", whole[-1], re.M)) if whole else 0
-            frames = len(re.findall(r"^    #1 0x", whole[-1], re.M)) if whole else 0
-            print(f"  {threads} threads in {took:.2f} s")
-            self.check(f"a dump under load, of {connections} threads at least and with frames", why or (
-                "" if threads >= connections and frames >= connections else f"{threads} threads, {frames} with frames"))
+            said, threads = dumped(whole[-1]) if whole else (0, {})
+            # Where a stack ends: the first thread's in _start, whose name a stripped program has not.
+            cut = [number for number, frames in threads.items()
+                   if not re.search(r" (clone3?|__clone3?|__libc_start_main(_impl)?)\+", "\n".join(frames[-2:]))]
+            print(f"  {len(threads)} threads in {took:.2f} s")
+            self.check(f"a dump under load, of {connections} threads at least", why or (
+                "" if len(threads) == said >= connections else f"{len(threads)} threads, {said} in its head"))
+            self.check("... with all frames of each", "" if threads and not cut else
+                       f"{len(cut)} without a first frame: {[threads[number][-2:] for number in cut[:3]]}")
             while line and not line.startswith("result"):
                 line = load.stdout.readline()
-            self.check("nobody has noticed", "" if " errors=0\n" in line else line or "no result")
+            self.check("nobody has noticed", "" if " errors=0\n" in line and " requests=0 " not in line
+                       else line or "no result")
             load.communicate("\n", timeout=20)
         finally:
             load.kill()
