@@ -35,8 +35,9 @@ void stop_timers_of_preloaded() {
     } all[] = {{SIGPROF, ITIMER_PROF}, {SIGVTALRM, ITIMER_VIRTUAL}, {SIGALRM, ITIMER_REAL}};
     for (const auto &each : all) {
         struct sigaction a;
-        bool is_handled = sigaction(each.signal, nullptr, &a) == 0 && a.sa_handler != SIG_DFL &&
-                          a.sa_handler != SIG_IGN; // else the timer is our parent's, and the program's
+        bool is_handled =
+            sigaction(each.signal, nullptr, &a) == 0 && a.sa_handler != SIG_DFL &&
+            a.sa_handler != SIG_IGN; // else the timer is our parent's, and the program's
         const itimerval never{};
         if (is_handled)
             setitimer(each.timer, &never, nullptr);

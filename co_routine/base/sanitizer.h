@@ -49,7 +49,8 @@
 #pragma GCC visibility push(default)
 extern "C" {
 #define CORUN_WEAK __attribute__((weak))
-CORUN_WEAK void __sanitizer_start_switch_fiber(void **fake_stack_save, const void *bottom, size_t size);
+CORUN_WEAK void __sanitizer_start_switch_fiber(void **fake_stack_save, const void *bottom,
+                                               size_t size);
 CORUN_WEAK void __sanitizer_finish_switch_fiber(void *fake_stack_save, const void **bottom_old,
                                                 size_t *size_old);
 CORUN_WEAK void __asan_unpoison_memory_region(void const volatile *addr, size_t size);
@@ -72,7 +73,7 @@ namespace corun {
 enum watcher : uint8_t {
     watcher_asan = 1 << 0,
     watcher_tsan = 1 << 1,
-    watcher_lsan = 1 << 2, // also with ASan
+    watcher_lsan = 1 << 2,     // also with ASan
     watcher_valgrind = 1 << 3, // any of its tools
     watcher_memcheck = 1 << 4,
 };

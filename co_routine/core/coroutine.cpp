@@ -64,8 +64,7 @@ void *watched_entry(void *self, void *unused) {
 
 void prepare_entry(coroutine *co, coctx_pfn_t entry = coroutine_entry) {
     char *low = co->low_end();
-    coctx_make_regs(co->regs, low, static_cast<size_t>(co->high_end() - low),
-                    entry, co, nullptr);
+    coctx_make_regs(co->regs, low, static_cast<size_t>(co->high_end() - low), entry, co, nullptr);
 }
 
 bool take_range(coroutine *co, stack_pool *pool) {

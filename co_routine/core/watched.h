@@ -18,7 +18,7 @@ void watch(coroutine *co);
 void watch_root(co_env *env);
 void stop_watching(co_env *env, coroutine *co); // it may be running: it ends
 void stop_watching_thread(co_env *env);
-void watch_again(coroutine *co);                // reset
+void watch_again(coroutine *co); // reset
 
 // Of shared stacks: their bytes are not all that is exchanged.
 inline bool bytes_are_watched() { return is_watched_by(byte_watchers) || has_fibers(); }

@@ -66,8 +66,8 @@ class stack_pool {
     raw_vector<slab> slabs_;
     raw_vector<char *> free_; // LIFO; entries below clean_ hold no pages but their guard's
     size_t clean_ = 0;
-    size_t next_ = 0; // first stack of the newest slab that was never handed out
-    size_t vmas_ = 0; // taken from the process's budget for mprotect guards
+    size_t next_ = 0;                 // first stack of the newest slab that was never handed out
+    size_t vmas_ = 0;                 // taken from the process's budget for mprotect guards
     raw_vector<unsigned> registered_; // Valgrind's numbers of the stacks
     stack_counts counts_;
 };

@@ -138,12 +138,14 @@ void handle(int signal) {
 // The trap flag: SIGTRAP after each instruction. A signal frame keeps it, so it is off in the handler.
 void trap_each_instruction(bool on) {
 #if defined(__x86_64__)
-    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushf\n\tandl $~0x100, (%%rsp)\n\torl %0, (%%rsp)\n\t"
-                     "popf\n\tlea 128(%%rsp), %%rsp" ::"r"(on ? 0x100 : 0)
-                     : "memory", "cc");
+    __asm__ volatile(
+        "lea -128(%%rsp), %%rsp\n\tpushf\n\tandl $~0x100, (%%rsp)\n\torl %0, (%%rsp)\n\t"
+        "popf\n\tlea 128(%%rsp), %%rsp" ::"r"(on ? 0x100 : 0)
+        : "memory", "cc");
 #else
-    __asm__ volatile("pushf\n\tandl $~0x100, (%%esp)\n\torl %0, (%%esp)\n\tpopf" ::"r"(on ? 0x100 : 0)
-                     : "memory", "cc");
+    __asm__ volatile(
+        "pushf\n\tandl $~0x100, (%%esp)\n\torl %0, (%%esp)\n\tpopf" ::"r"(on ? 0x100 : 0)
+        : "memory", "cc");
 #endif
 }
 

@@ -127,7 +127,8 @@ void ends_of_all_kinds() {
         stCoRoutineAttr_t *attr = i % 2 ? &one_stack : nullptr;
         bool is_dropped = i % 5 == 0;
         stCoRoutine_t *co;
-        must(co_go(&co, attr, is_dropped ? sleep_of_the_dropped : deep_sleep, nullptr) == 0, "co_go");
+        must(co_go(&co, attr, is_dropped ? sleep_of_the_dropped : deep_sleep, nullptr) == 0,
+             "co_go");
         for (int k = 0; k < 3; ++k)
             co_yield_now();
         if (!is_dropped) {

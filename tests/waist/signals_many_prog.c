@@ -205,7 +205,8 @@ static void profile(int s) {
     ++samples;
     if (own_samples)
         ++*own_samples;
-    if (n < 5 || frames[n - 1] != (pthread_equal(pthread_self(), first) ? bottom_of_first : bottom_of_others))
+    if (n < 5 || frames[n - 1] !=
+                     (pthread_equal(pthread_self(), first) ? bottom_of_first : bottom_of_others))
         ++cut_short;
 }
 static void *profiled_in_turn(void *argument) {
