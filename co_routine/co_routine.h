@@ -361,7 +361,7 @@ enum {
 int co_dump(int fd, unsigned flags);
 
 /* Debugging aids, also by the environment: CORUN_DEBUG=stacks,blocked (a comma list; an unknown
- * word is an error): stacks, overflow, hooks, blocked, private. blocked:100 is another limit in milliseconds. Set before the first coroutine.
+ * word is an error). blocked:100 is another limit in milliseconds. Set before the first coroutine.
  * Returns 0, EINVAL for unknown bits, EBUSY when coroutines exist. */
 enum {
     CO_DEBUG_STACKS = 1,   /* a touch of a shared stack that is out faults; the report has both
@@ -369,10 +369,9 @@ enum {
     CO_DEBUG_OVERFLOW = 2, /* a stack overflow is reported with name and size before the crash */
     CO_DEBUG_HOOKS = 4,    /* co_hook_report on stderr when hooks are first enabled */
     CO_DEBUG_BLOCKED = 8,  /* who keeps the loop from turning for longer than 50 ms, on stderr */
-    CO_DEBUG_PRIVATE =
-        16 /* as CO_DEBUG_STACKS, and after the report the program goes on: that stack
-                              stays accessible, and coroutines that are made with the same entry
-                              function from then on get private stacks */
+    CO_DEBUG_PRIVATE = 16  /* as CO_DEBUG_STACKS, and after the report the program goes on: that
+                              stack stays accessible, and coroutines that are made with the same
+                              entry function from then on get private stacks */
 };
 int co_set_debug(unsigned flags);
 

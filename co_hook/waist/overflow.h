@@ -9,8 +9,8 @@
 // Rules
 //  - It is told by the stack pointer: one that is near the address that faulted, or below the stack. A frame
 //    that is larger than the guard (4 KiB, unless the program asks for more) faults in the gap below it, which
-//    is 64 KiB (stacks.h); a larger one may meet another thread's stack and not fault at all, as natively. The stack of the
-//    first thread that is made is a mapping of the kernel's, with libc's guard alone.
+//    is 64 KiB (stacks.h); a larger one may meet another thread's stack and not fault at all, as natively. The
+//    first thread that is made has a mapping of the kernel's, with libc's guard alone.
 //  - It is on; --debug=no-overflow turns it off.
 //  - Once for each thread: some programs mean to fault there.
 //  - In on_signal, on its stack; a walk of 100,000 frames takes some tenths of a second.

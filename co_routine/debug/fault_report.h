@@ -26,7 +26,8 @@
 
 namespace corun {
 
-// The line is written if it is an overflow, or a touch of a guard, and the flags ask about it. sp: the faulting code's.
+// The line is written if it is an overflow, or a touch of a guard, and the flags ask about that. sp: of the
+// code that faulted.
 bool report_fault(uintptr_t address, uintptr_t sp);
 
 // The innermost. exact_first: the first address is that of an instruction, not behind one.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // overflow_prog WAY [handler]: recursion, or large (one frame that reaches far into a large guard), or wide (one of
-// 64 KiB, which jumps over a guard of a page towards the stack of another thread), or main (the first thread's recursion), or null (a fault that is no overflow). handler: the program has one, on a stack of its own.
+// 64 KiB, which jumps over a guard of a page towards the stack of another thread), or main (the first thread's
+// recursion), or null (a fault that is no overflow). handler: the program has one, on a stack of its own.
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
