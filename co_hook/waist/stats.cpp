@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <initializer_list>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <ucontext.h>
 
@@ -45,7 +46,9 @@ struct {
     size_t rss_before_kb = 0;
     uint64_t stacks_measured = 0, deepest_ended = 0;
     unsigned writing = 0; // atomic
+    char *walk_stack = nullptr;
 } stats;
+constexpr size_t walk_stack_bytes = 64 * 1024;
 char path_of_file[sizeof options::stats_file];
 
 // ---- The file
@@ -174,6 +177,21 @@ template <class F> void keep_turn(const thread *t, uint64_t now_cycles, const ch
     keep_stretch(s);
 }
 
+struct turn_with_call {
+    const thread *t;
+    uint64_t now;
+    bool in_call;
+};
+void keep_turn_with_call(void *argument) {
+    const turn_with_call &turn = *static_cast<turn_with_call *>(argument);
+    const char *name = call_name(turn.t->call_nr);
+    char where[64];
+    format_line(where, sizeof where, "%s %s", turn.in_call ? "in" : "before",
+                name ? name : "a call");
+    keep_turn(turn.t, turn.now, where,
+              [&](void **pcs, int max) { return frames_of_thread(turn.t, pcs, max); });
+}
+
 void note_turn(thread *t, uint64_t now, bool in_call) {
     longest_turn &longest = t->home->counts.longest;
     uint64_t so_far = now - t->counts.turn_began;
@@ -184,10 +202,11 @@ void note_turn(thread *t, uint64_t now, bool in_call) {
         longest = {so_far, t->tid, t->call_nr, in_call, t->at_call->slot};
     if (so_far < shortest_kept_cycles)
         return;
-    const char *name = call_name(t->call_nr);
-    char where[64];
-    format_line(where, sizeof where, "%s %s", in_call ? "in" : "before", name ? name : "a call");
-    keep_turn(t, now, where, [&](void **pcs, int max) { return frames_of_thread(t, pcs, max); });
+    // On a stack of its own: how much the thread has used of its stack is in the table.
+    if (!stats.walk_stack)
+        return;
+    turn_with_call turn{t, now, in_call};
+    call_on_stack(stats.walk_stack, walk_stack_bytes, keep_turn_with_call, &turn);
 }
 
 void begin_counting() {
@@ -276,6 +295,8 @@ void prepare_stats(const options &asked) {
         note_file(2); // numbers end below lowest_number
     }
     begin_counting();
+    sys::word stack = sys::mmap_anonymous(walk_stack_bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+    stats.walk_stack = sys::failed(stack) ? nullptr : reinterpret_cast<char *>(stack);
     the_worker.counts.timed = true;
     on_offload = [](coroutine *co) {
         auto *t = static_cast<thread *>(co->arg);

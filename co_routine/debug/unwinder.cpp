@@ -153,26 +153,33 @@ bool load_libunwind(bool say_if_missing) {
 namespace {
 
 struct visit {
+    void (*f)(void *argument);
+    void *argument;
     alignas(64) void *here[COCTX_LIVE_REGS], *there[COCTX_LIVE_REGS];
 };
 
-void *load_and_return(void *visiting, void *) {
-    load_libunwind(false);
+void *call_and_return(void *visiting, void *) {
     auto *v = static_cast<visit *>(visiting);
+    v->f(v->argument);
     coctx_swap_regs(v->there, v->here);
     __builtin_unreachable();
 }
 
 } // namespace
 
+void call_on_stack(char *low, size_t bytes, void (*f)(void *argument), void *argument) {
+    visit v{f, argument, {}, {}};
+    coctx_make_regs(v.there, low, bytes, call_and_return, &v, nullptr);
+    coctx_swap_regs(v.here, v.there);
+}
+
 void load_libunwind_elsewhere() {
     constexpr size_t bytes = 1024 * 1024;
     sys::word low = sys::mmap_anonymous(bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
     if (sys::failed(low))
         return;
-    visit v{};
-    coctx_make_regs(v.there, reinterpret_cast<char *>(low), bytes, load_and_return, &v, nullptr);
-    coctx_swap_regs(v.here, v.there);
+    auto load = [](void *) { load_libunwind(false); };
+    call_on_stack(reinterpret_cast<char *>(low), bytes, load, nullptr);
     sys::munmap(reinterpret_cast<void *>(low), bytes);
 }
 

@@ -30,6 +30,8 @@ bool load_libunwind(bool say_if_missing = true);
 // The same on a stack made for it, quietly: for whoever has no env (prepare_backtraces makes a coroutine), and
 // does not know how much room there is.
 void load_libunwind_elsewhere();
+// f on that stack, for who has little left, or whose use of it is to be seen.
+void call_on_stack(char *low, size_t bytes, void (*f)(void *argument), void *argument);
 // Whether a first load_libunwind has ended, well or not.
 bool libunwind_was_sought();
 bool libunwind_loaded();
