@@ -104,9 +104,8 @@ struct alignas(64) stCoRoutine_t {
     corun::tenant tenancy;
     int saved_errno = 0;
     union {
-        uint32_t uncaught_exceptions =
-            0;             // with caught_exceptions: the C++ runtime's per-thread state
-        uint32_t switches; // to it, in an env without a C++ runtime; they begin anew with 0
+        uint32_t uncaught_exceptions = 0; // with the next: the C++ runtime's per-thread state
+        uint32_t switches; // to it, where env->eh is nullptr; after 2^32 they begin anew
     };
     union {
         void *caught_exceptions = nullptr;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // looked_at_prog compute|turns|deep: threads for who looks from outside; "ready PID" once they are there, then it
-// lives until its stdin ends. compute: one never makes a system call. turns: two of them, 'ping' and 'pong', hand
-// a byte to and fro, and 'idle' waits. deep: one waits below 500 calls.
+// lives until its stdin ends. compute: one never makes a system call. turns: two of them, 'ping' and 'pong', which a terminal
+// would obey, hand a byte to and fro, and 'idle' waits. deep: one waits below 500 calls.
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,7 +39,7 @@ NESTED static void *ping(void *unused) {
     return unused;
 }
 NESTED static void *pong(void *unused) {
-    pthread_setname_np(pthread_self(), "pong");
+    pthread_setname_np(pthread_self(), "pong\302\233 31m"); // CSI, in UTF-8
     while (!over) {
         char c;
         if (read(there[0], &c, 1) != 1 || write(back[1], &c, 1) != 1)

@@ -6,8 +6,8 @@ waiting=$B/tests/waist/dump_prog prog=$B/tests/waist/looked_at_prog
 [ -x "$waiting" ] && [ -x "$prog" ] || { echo "$prog is not built"; exit 1; }
 has() { grep -qE -- "$1" listed; }
 look() { "$B/corun" "$@" >listed 2>said; }
-# frames NAME: the functions of the thread of that name.
-frames() { awk -v who="'$1'" '/^thread/{on=index($0, who)} on && /^    #/{sub(/\+.*/,"",$3); printf " %s", $3}' listed; }
+# frames NAME: the functions of the thread of that name, or that begins so.
+frames() { awk -v who="'$1" '/^thread/{on=index($0, who)} on && /^    #/{sub(/\+.*/,"",$3); printf " %s", $3}' listed; }
 
 # ---- corun stack
 
@@ -78,12 +78,13 @@ installed && verdict 'threads that run all the time: their own frames or none' n
 
 # ---- corun top
 
+verdict 'a name that a terminal would obey is shown, not obeyed' 'look ps $pid && has "pong\?\? 31m" && ! grep -q $'"'\302\233'"' listed'
 table() { awk -v n="$1" '/^corun top:/{t++} t==n' listed; }
 verdict 'corun top -b: tables' 'look top -b -n 2 -d 0.3 $pid && [ "$(grep -c "^corun top: process $pid (looked_at_prog), 4 threads: " listed)" = 2 ] &&
     [ "$(table 2 | grep -cE "^ *[0-9]+ ")" = 5 ]'
-verdict '... the busiest first, with its switches in a second' '[ "$(table 2 | awk "\$2 ~ /^p[io]ng$/ {n++} \$2 == \"idle\" {print n}")" = 2 ] &&
+verdict '... the busiest first, with its switches in a second' '[ "$(table 2 | awk "\$2 ~ /^p[io]ng/ {n++} \$2 == \"idle\" {print n}")" = 2 ] &&
     table 2 | grep -qE "^ *[0-9]+ ping .* [1-9][0-9]+ +[1-9][0-9]+  *(fd [0-9]+)?$" && table 2 | grep -qE "^ *[0-9]+ idle .* 0 +[0-9]+  fd"'
-order() { look top -b -n 1 -d 0.1 "$@" "$pid"; awk '$2 ~ /^(ping|pong|idle|-)$/ {printf " %s", $2}' listed; }
+order() { look top -b -n 1 -d 0.1 "$@" "$pid"; awk '$2 ~ /^(ping|pong|idle|-)/ {printf " %s", substr($2, 1, 4)}' listed; }
 verdict '... by name, and reversed' '[ "$(order -s name)" = " - idle ping pong" ] && [ "$(order -r -s name)" = " pong ping idle -" ]'
 verdict '... by number' '[ "$(order -s id)" = " - idle ping pong" ]'
 for wrong in "-d 0 $pid:-d 0: a number of seconds" "-n 0 $pid:-n 0: a number from 1" "-s x $pid:-s x: it may be" \
