@@ -3,6 +3,7 @@
 # co_routine/debug/co_gdb.py: co list, co bt and co switch show every coroutine of parked.cpp exactly as it
 # is, on the live process and on its core files, with libcorun.a and libcorun.so, and harm nothing: the
 # program goes on, finds its variables as they were, and ends with status 0.
+# time limit: 300 s
 . tests/debug/parked.sh
 command -v gdb >/dev/null || { echo 'skip - coroutines in gdb: no gdb (apt install gdb)'; exit 0; }
 gdb -nx -batch -ex 'python gdb.lookup_static_symbols, gdb.PendingFrame.level' 2>&1 | grep -q . &&
