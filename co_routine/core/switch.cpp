@@ -5,6 +5,8 @@
 #include "co_routine/core/own_range.h"
 #include "co_routine/core/watched.h"
 
+#include <new>
+
 namespace corun {
 namespace {
 
@@ -78,8 +80,10 @@ coroutine *courier_of(co_env *env) {
     CO_CHECK(co, "no memory for the stack that copies shared stacks");
     coctx_make_regs(co->regs, co->stack_low, static_cast<size_t>(co->high_end() - co->stack_low),
                     courier_main, env, nullptr);
-    if (has_fibers())
+    if (has_fibers()) {
+        co->extra = new (co->stack_low) co_extra; // it stays as long as the thread: not among the slab's blocks
         watch(co);
+    }
     env->courier = co;
     return co;
 }
