@@ -339,6 +339,36 @@ TEST(Cycle, IsNoneWhereTheHolderSleeps) {
     });
 }
 
+// Locks pass from thread to thread, in one order, and each sleep of a loop looks.
+int rounds_made; // under the locks
+void hand_over_locks() {
+    for (int i = 0; i < 8; ++i)
+        go("user", [] {
+            for (int n = 0; n < 3000; ++n) {
+                corun::env_or_null()->event_loop->look_at_cycles = 0;
+                for (int m = 0; m < 3; ++m) {
+                    co_mutex_lock(&locks[m]);
+                    if (n % 4 == m)
+                        co_yield_now();
+                }
+                ++rounds_made;
+                for (int m = 0; m < 3; ++m)
+                    co_mutex_unlock(&locks[m]);
+            }
+        });
+    co_run();
+}
+TEST(Cycle, IsNoneWhereThreadsHandLocksToEachOther) {
+    expect_silence([] {
+        std::thread other(hand_over_locks), third(hand_over_locks);
+        hand_over_locks();
+        other.join();
+        third.join();
+        if (rounds_made != 3 * 8 * 3000)
+            dprintf(2, "only %d rounds\n", rounds_made);
+    });
+}
+
 // Those that wait, for the next ones; f is what may wake them.
 void sleep_beside(body f) {
     static co_sem_t sem;
