@@ -81,7 +81,8 @@ coroutine *courier_of(co_env *env) {
     coctx_make_regs(co->regs, co->stack_low, static_cast<size_t>(co->high_end() - co->stack_low),
                     courier_main, env, nullptr);
     if (has_fibers()) {
-        co->extra = new (co->stack_low) co_extra; // it stays as long as the thread: not among the slab's blocks
+        co->extra = new (co->stack_low)
+            co_extra; // it stays as long as the thread: not among the slab's blocks
         watch(co);
     }
     env->courier = co;
