@@ -229,7 +229,7 @@ finder_objs := $(if $(capstone),$(call to_obj,$(finder)))
 waist_test_objs := $(finder_objs) $(capstone)
 $(B)/obj/tests/waist/native_waist.o: CXXFLAGS += $(LIBFLAGS)
 $(B)/tests/waist/libnative_waist.so: $(B)/obj/tests/waist/native_waist.o $(B)/obj/tests/waist/counting_entry.o \
-    $(patsubst %,$(B)/obj/co_hook/waist/%.o,slots slot_code patch) $(finder_objs) $(B)/obj/co_routine/base/check.o
+    $(patsubst %,$(B)/obj/co_hook/waist/%.o,slots slot_code patch) $(finder_objs) $(addprefix $(B)/obj/co_routine/base/,check.o sanitizer.o)
 	$(call say,LD ,$@)
 	$(Q)$(CC) $(ARCHFLAGS) $(MODE) $(SOFLAGS) -Wl,-soname,$(@F) -Wl,-z,initfirst -Wl,--exclude-libs,ALL -o $@ $^ $(capstone)
 $(B)/tests/waist/libshapes.so: $(B)/obj/tests/waist/shapes.o
