@@ -90,8 +90,8 @@ attached attach(const char *pid) {
 
 attached attach_to_threads(const char *pid) {
     attached p = attach(pid);
-    bool active = false;
-    if (!read_memory(p, &p.shown.the_worker->active, &active, sizeof active) || !active)
+    copy_of<waist::worker> w;
+    if (!w.read(p, p.shown.the_worker) || w.bytes[offsetof(waist::worker, active)] == 0)
         fail(exit_cannot, "process %d has never had a second thread: there is nothing to show",
              p.pid);
     return p;

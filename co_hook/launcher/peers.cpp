@@ -62,9 +62,18 @@ const char *address_of(const char *hex, int family) {
     return text(family == AF_INET ? "%s:%u" : "[%s]:%u", shown, port);
 }
 
+// By pages: for each read the kernel looks for where the last one ended.
+FILE *open_table(const attached &p, const char *name) {
+    static char buffer[size_t{64} << 10];
+    FILE *f = fopen(text("/proc/%d/net/%s", p.pid, name), "re");
+    if (f != nullptr)
+        setvbuf(f, buffer, _IOFBF, sizeof buffer);
+    return f;
+}
+
 // sl local_address rem_address st tx_queue:rx_queue tr:when retrnsmt uid timeout inode
 void read_internet(const attached &p, const char *name, int family) {
-    FILE *f = fopen(text("/proc/%d/net/%s", p.pid, name), "re");
+    FILE *f = open_table(p, name);
     char line[512], local[64], remote[64];
     unsigned state;
     unsigned long inode;
@@ -85,7 +94,7 @@ void read_internet(const attached &p, const char *name, int family) {
 
 // Num: RefCount Protocol Flags Type St Inode Path; the path is that of the socket itself.
 void read_local(const attached &p) {
-    FILE *f = fopen(text("/proc/%d/net/unix", p.pid), "re");
+    FILE *f = open_table(p, "unix");
     char line[512];
     unsigned flags;
     unsigned long inode;

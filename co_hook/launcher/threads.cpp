@@ -46,37 +46,34 @@ template <class T> T *array(size_t count) {
     return static_cast<T *>(memory(count * sizeof(T) + 1));
 }
 
-// The names of calls are few, and never change.
-const char *name_of_call(const attached &p, const wait_kind *kind) {
-    static struct {
-        const wait_kind *kind;
-        char name[32];
-    } known[128];
-    size_t count = 0;
-    for (auto &k : known) {
-        if (k.kind == kind)
-            return k.name;
-        if (k.kind == nullptr)
-            break;
-        count++;
-    }
+// What threads wait in: these are few, and never change.
+struct known_kind {
+    const wait_kind *kind;
+    char name[32];
+    bool names_descriptor;
+};
+
+// nullptr: it is not there.
+const known_kind *kind_at(const attached &p, const wait_kind *kind) {
+    static known_kind known[128], another; // more than there are
+    known_kind *k = known;
+    while (k < known + sizeof known / sizeof known[0] && k->kind != nullptr && k->kind != kind)
+        k++;
+    if (k == known + sizeof known / sizeof known[0])
+        k = &another;
+    else if (k->kind == kind)
+        return k;
     copy_of<wait_kind> there;
-    char name[sizeof known[0].name] = "";
+    known_kind found = {kind, "", false};
     if (!there.read(p, kind))
         return nullptr;
-    for (size_t i = 0; i + 1 < sizeof name; i++) // it may stand at the end of what is mapped
-        if (!read_memory(p, there->call + i, name + i, 1) || name[i] == '\0')
+    found.names_descriptor = there.bytes[offsetof(wait_kind, subject_is_fd)] != 0;
+    for (size_t i = 0; i + 1 < sizeof found.name; i++) // it may stand at the end of what is mapped
+        if (!read_memory(p, there->call + i, found.name + i, 1) || found.name[i] == '\0')
             break;
-    printable(name);
-    if (count == sizeof known / sizeof known[0])
-        return text("%s", name);
-    known[count].kind = kind;
-    return strcpy(known[count].name, name);
-}
-
-bool names_descriptor(const attached &p, const wait_kind *kind) {
-    copy_of<wait_kind> there;
-    return there.read(p, kind) && there->subject_is_fd;
+    printable(found.name);
+    *k = found;
+    return k;
 }
 
 // The pages from the top of the stack downwards that are in memory.
@@ -127,8 +124,9 @@ struct reader {
         r.switches = co.switches;
         r.ends_at = reinterpret_cast<uintptr_t>(t.clear_child_tid);
         if (co.state == co_state::parked && co.waiting != nullptr) {
-            r.call = name_of_call(p, co.waiting);
-            if (names_descriptor(p, co.waiting))
+            const known_kind *kind = kind_at(p, co.waiting);
+            r.call = kind == nullptr ? nullptr : kind->name;
+            if (kind != nullptr && kind->names_descriptor)
                 r.fd = static_cast<int>(co.subject.fd);
             else
                 r.object = reinterpret_cast<uintptr_t>(co.subject.object);
