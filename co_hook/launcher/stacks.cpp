@@ -130,7 +130,7 @@ void walk_stopped(const attached &p, stopped *s, frames *out) {
 
 bool has_gone_on(const attached &p, const thread_row &listed, const thread_now &since) {
     thread_now then;
-    return !read_again(p, listed, &then) || then.co->switches != since.co->switches ||
+    return !read_again(p, listed, &then) || then.co->turns != since.co->turns ||
            then.co->state == co_state::running;
 }
 

@@ -121,7 +121,7 @@ struct reader {
         r.state = co.state;
         r.fd = -1;
         r.waited_ns = -1;
-        r.switches = co.switches;
+        r.switches = co.turns;
         r.ends_at = reinterpret_cast<uintptr_t>(t.clear_child_tid);
         if (co.state == co_state::parked && co.waiting != nullptr) {
             const known_kind *kind = kind_at(p, co.waiting);

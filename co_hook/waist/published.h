@@ -33,7 +33,7 @@ constexpr uint32_t layout_of_this_build() {
     uint32_t hash = 2166136261; // FNV-1a
     for (size_t n : {sizeof(worker), sizeof(thread), sizeof(coroutine), sizeof(co_env),
                      sizeof(co_extra), sizeof(wait_kind), offsetof(thread, stack_low),
-                     offsetof(coroutine, waiting), offsetof(coroutine, switches),
+                     offsetof(coroutine, waiting), offsetof(coroutine, turns),
                      offsetof(co_env, all), offsetof(co_env, counts), offsetof(worker, env)})
         hash = (hash ^ static_cast<uint32_t>(n)) * 16777619;
     return hash;

@@ -105,7 +105,7 @@ struct alignas(64) stCoRoutine_t {
     int saved_errno = 0;
     union {
         uint32_t uncaught_exceptions = 0; // with the next: the C++ runtime's per-thread state
-        uint32_t switches; // to it, where env->eh is nullptr; after 2^32 they begin anew
+        uint32_t turns; // of the loop, where env->eh is nullptr; after 2^32 they begin anew
     };
     union {
         void *caught_exceptions = nullptr;

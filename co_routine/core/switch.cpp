@@ -129,8 +129,6 @@ void switch_for_good(co_env *env, shared_stack *standing_on, coroutine *to) {
     if (env->eh) {
         env->eh->caught_exceptions = to->caught_exceptions;
         env->eh->uncaught_exceptions = to->uncaught_exceptions;
-    } else {
-        ++to->switches;
     }
     shared_stack *home = to->tenancy.home;
     if (!home || home->admitted == to)

@@ -27,8 +27,6 @@ inline void exchange_thread_state(co_env *env, coroutine *from, coroutine *to) {
         from->uncaught_exceptions = eh->uncaught_exceptions;
         eh->caught_exceptions = to->caught_exceptions;
         eh->uncaught_exceptions = to->uncaught_exceptions;
-    } else {
-        ++to->switches;
     }
 }
 

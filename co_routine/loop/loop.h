@@ -133,6 +133,8 @@ inline void begin_turn_of(co_env *env, coroutine *co) {
     co->caller = &env->root;
     co->clear(flag_woken);
     co->state = co_state::running;
+    if (!env->eh)
+        ++co->turns;
     if (CO_UNLIKELY(env->watch != nullptr))
         watch_switch(env, co);
 }
