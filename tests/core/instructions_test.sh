@@ -57,7 +57,7 @@ at_most() { # instructions of a round, what
         echo "$2: $each, at most $1" | tee "$scratch/out" && [ "$each" -gt 50 ] && [ "$each" -le "$1" ]
 }
 count life 1 >/dev/null || { echo "skip - instructions of a switch: valgrind cannot run this: $(tail -1 "$scratch/out")"; exit 0; }
-if [ "${ARCH:-x86_64}" = x86_64 ]; then private=134 shared=282 life=607; else private=164 shared=401 life=760; fi
+if [ "${ARCH:-x86_64}" = x86_64 ]; then private=134 shared=282 life=607; else private=164 shared=401 life=787; fi
 verdict "co_resume and co_yield_ct: $private instructions at most" "at_most $private private"
 verdict "... that copy a shared stack: $shared" "at_most $shared shared"
 verdict "co_create, co_resume, co_release: $life" "at_most $life life"
