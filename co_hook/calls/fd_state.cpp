@@ -184,7 +184,7 @@ int blocking_deadline(int fd, fd_direction d, int64_t *deadline_ns) {
     bool stale =
         bits & bit_duplicated ? __atomic_load_n(&s->epoch, __ATOMIC_ACQUIRE) != now : false;
     bool flags_known = stale ? false : (bits & (bit_flags_known | bit_foreign)) == bit_flags_known;
-    bool limit_known = stale ? false : (bits & limit_bit(d)) != 0;
+    bool limit_known = stale || (bits & bit_foreign) ? false : (bits & limit_bit(d)) != 0;
     bool nonblocking = (bits & bit_nonblocking) != 0;
     if (!flags_known) {
         sys::word flags = sys::fcntl(fd, F_GETFL, 0);
@@ -239,6 +239,19 @@ void note_anonymous(int fd, bool nonblocking) {
 }
 
 void note_foreign(int fd) { begin(fd, bit_foreign); }
+
+void note_shared(int fd) {
+    if (fd_state *s = state_of(fd))
+        update(s, load(s), bit_foreign, 0);
+}
+
+void note_all_shared() {
+    if (!memory_is_borrowed())
+        fd_states.for_each([](size_t, fd_state &s) {
+            if (load(&s) & ~generation_mask)
+                update(&s, load(&s), bit_foreign, 0);
+        });
+}
 
 void note_opened(int fd, int flags) { begin(fd, known_flags(flags & O_NONBLOCK)); }
 

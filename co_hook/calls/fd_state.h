@@ -10,7 +10,8 @@
 //  - Nothing here changes a descriptor. In particular O_NONBLOCK is never flipped: it belongs to the
 //    open file, which other processes may share.
 //  - What may change under us is not trusted: a descriptor that was not made by a hooked call
-//    (foreign: inherited, passed, made inside libc) is asked for its flags before each wait; one that
+//    (foreign: inherited, passed, made inside libc) is asked for its flags and limits before each wait, and
+//    so is one that a child got, or a process that it was sent to; one that
 //    was duplicated is asked again after any change to a duplicated one (an epoch counts those).
 //  - Creation, close and dup2 reset an entry. Entries have a generation, so that what one thread
 //    learnt about the old file is not written over another thread's new one.
@@ -116,5 +117,7 @@ void note_duplicate(int from, int to, bool replaced); // replaced: `to` was open
 void note_status_flags(int fd, bool nonblocking);
 void note_socket_option(int fd, int level, int option);
 void note_closing(int fd);
+void note_shared(int fd); // it is sent to somebody
+void note_all_shared();   // before a child begins, which has them too
 
 } // namespace corun::calls

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Receiving from sockets. Each try carries MSG_DONTWAIT, which leaves the descriptor as it is.
+#include "co_hook/calls/passed.h"
 #include "co_hook/calls/wait.h"
 
 #include <cerrno>
-#include <cstring>
 #include <poll.h>
 
 namespace corun::calls {
@@ -72,18 +72,7 @@ template <class Look> word peek_all(int fd, size_t n, Look look) {
 }
 
 // Descriptors that came along are new numbers: what was known of them is not theirs.
-void note_passed(const msghdr *message) {
-    for (cmsghdr *c = CMSG_FIRSTHDR(message); c;
-         c = CMSG_NXTHDR(const_cast<msghdr *>(message), c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
-            note_foreign(fd);
-        }
-    }
-}
+void note_passed(const msghdr *message) { each_passed(message, note_foreign); }
 
 word receive_message(int fd, msghdr *message, int flags) {
     return sys::call(SYS_recvmsg, fd, message, flags);

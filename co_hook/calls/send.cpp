@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sending to sockets. A blocking send on a byte stream goes on until all is taken, as the kernel's
 // does; an error or a time limit after the first bytes gives their count.
+#include "co_hook/calls/passed.h"
 #include "co_hook/calls/wait.h"
 
 #include <cerrno>
@@ -50,46 +51,13 @@ word send_message(int fd, const msghdr *message, int flags) {
     return sys::call(SYS_sendmsg, fd, message, flags | MSG_DONTWAIT);
 }
 
-} // namespace
-
-word sendto(int fd, const void *buffer, size_t n, int flags, const sockaddr *address,
-            socklen_t length) {
-    uint32_t bits = known_bits(fd);
-    if (CO_UNLIKELY((flags & MSG_DONTWAIT) || !is_socket(bits) || surely_nonblocking(bits)))
-        return sys::sendto(fd, buffer, n, flags | MSG_DONTWAIT, address, length);
-    if (CO_UNLIKELY(goes_to_a_full_queue(bits, address)))
-        return send_with_pauses(
-            fd, [=] { return sys::sendto(fd, buffer, n, flags | MSG_DONTWAIT, address, length); });
-    const char *from = static_cast<const char *>(buffer);
-    n = as_taken(n);
-    bool stream = is_stream(bits);
-    size_t sent = 0;
-    fd_waiter waiter{send_kind, fd, fd_write};
-    for (;;) {
-        if (CO_LIKELY(fd_may(fd, fd_write))) {
-            word r = sys::sendto(fd, from + sent, n - sent, flags | MSG_DONTWAIT, address, length);
-            r = after_fast_open(r, &flags);
-            if (CO_LIKELY(r != -EAGAIN)) {
-                if (r > 0)
-                    sent += static_cast<size_t>(r);
-                if (CO_LIKELY(r <= 0 || sent >= n || !stream)) {
-                    fd_done(fd, fd_write);
-                    return partial(sent, r);
-                }
-                if (bits & bit_unix)
-                    waiter.begin_anew(); // there the limit counts for each piece
-                continue;
-            }
-            fd_saw_eagain(fd, fd_write);
-        }
-        if (int e = waiter.wait())
-            return e > 0 && sent == 0
-                       ? sys::sendto(fd, buffer, n, flags | MSG_DONTWAIT, address, length)
-                       : partial(sent, e < 0 ? e : -EAGAIN);
-    }
+// What goes along is the receiver's, too, who may change its flags.
+inline void note_sent(const msghdr *message) {
+    if (CO_UNLIKELY(message->msg_controllen != 0))
+        each_passed(message, note_shared);
 }
 
-word sendmsg(int fd, const msghdr *message, int flags) {
+word send_parts(int fd, const msghdr *message, int flags) {
     uint32_t bits = known_bits(fd);
     if ((flags & MSG_DONTWAIT) || !is_socket(bits) || surely_nonblocking(bits) ||
         !is_message(message))
@@ -133,7 +101,54 @@ word sendmsg(int fd, const msghdr *message, int flags) {
     }
 }
 
-word sendmmsg(int fd, mmsghdr *messages, unsigned count, int flags) {
+} // namespace
+
+word sendto(int fd, const void *buffer, size_t n, int flags, const sockaddr *address,
+            socklen_t length) {
+    uint32_t bits = known_bits(fd);
+    if (CO_UNLIKELY((flags & MSG_DONTWAIT) || !is_socket(bits) || surely_nonblocking(bits)))
+        return sys::sendto(fd, buffer, n, flags | MSG_DONTWAIT, address, length);
+    if (CO_UNLIKELY(goes_to_a_full_queue(bits, address)))
+        return send_with_pauses(
+            fd, [=] { return sys::sendto(fd, buffer, n, flags | MSG_DONTWAIT, address, length); });
+    const char *from = static_cast<const char *>(buffer);
+    n = as_taken(n);
+    bool stream = is_stream(bits);
+    size_t sent = 0;
+    fd_waiter waiter{send_kind, fd, fd_write};
+    for (;;) {
+        if (CO_LIKELY(fd_may(fd, fd_write))) {
+            word r = sys::sendto(fd, from + sent, n - sent, flags | MSG_DONTWAIT, address, length);
+            r = after_fast_open(r, &flags);
+            if (CO_LIKELY(r != -EAGAIN)) {
+                if (r > 0)
+                    sent += static_cast<size_t>(r);
+                if (CO_LIKELY(r <= 0 || sent >= n || !stream)) {
+                    fd_done(fd, fd_write);
+                    return partial(sent, r);
+                }
+                if (bits & bit_unix)
+                    waiter.begin_anew(); // there the limit counts for each piece
+                continue;
+            }
+            fd_saw_eagain(fd, fd_write);
+        }
+        if (int e = waiter.wait())
+            return e > 0 && sent == 0
+                       ? sys::sendto(fd, buffer, n, flags | MSG_DONTWAIT, address, length)
+                       : partial(sent, e < 0 ? e : -EAGAIN);
+    }
+}
+
+word sendmsg(int fd, const msghdr *message, int flags) {
+    word r = send_parts(fd, message, flags);
+    if (r > 0)
+        note_sent(message);
+    return r;
+}
+
+namespace {
+word send_each(int fd, mmsghdr *messages, unsigned count, int flags) {
     uint32_t bits = known_bits(fd);
     if ((flags & MSG_DONTWAIT) || !is_socket(bits) || surely_nonblocking(bits))
         return sys::call(SYS_sendmmsg, fd, messages, count, flags | MSG_DONTWAIT);
@@ -148,7 +163,7 @@ word sendmmsg(int fd, mmsghdr *messages, unsigned count, int flags) {
                 continue;
             }
         }
-        word r = calls::sendmsg(fd, &messages[sent].msg_hdr, flags);
+        word r = send_parts(fd, &messages[sent].msg_hdr, flags);
         if (sys::failed(r))
             return partial(sent, r);
         if (!user_write(&messages[sent].msg_len, static_cast<unsigned>(r)))
@@ -160,6 +175,14 @@ word sendmmsg(int fd, mmsghdr *messages, unsigned count, int flags) {
             break;
     }
     return static_cast<word>(sent);
+}
+} // namespace
+
+word sendmmsg(int fd, mmsghdr *messages, unsigned count, int flags) {
+    word sent = send_each(fd, messages, count, flags);
+    for (word i = 0; i < sent; ++i)
+        note_sent(&messages[i].msg_hdr);
+    return sent;
 }
 
 } // namespace corun::calls

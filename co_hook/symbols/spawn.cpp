@@ -33,7 +33,10 @@ namespace {
 constexpr unsigned family = CO_HOOK_CHILDREN;
 
 struct borrowing {
-    borrowing() { begin_borrowing(); }
+    borrowing() {
+        calls::note_all_shared();
+        begin_borrowing();
+    }
     ~borrowing() { end_borrowing(); }
     borrowing(const borrowing &) = delete;
     borrowing &operator=(const borrowing &) = delete;

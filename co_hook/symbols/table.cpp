@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/symbols/table.h"
 
+#include "co_hook/calls/fd_state.h"
 #include "co_hook/calls/transfer.h"
 #include "co_hook/symbols/hook.h"
 #include "co_hook/symbols/static_names.h"
@@ -127,7 +128,7 @@ __attribute__((constructor(101))) void find_natives() {
     for (const hook_table *t : tables)
         for (size_t i = 0; i < t->count; ++i)
             resolve(t->entries[i]);
-    at_fork(nullptr, nullptr, calls::forget_turns_after_fork);
+    at_fork(calls::note_all_shared, nullptr, calls::forget_turns_after_fork);
 }
 
 } // namespace

@@ -9,6 +9,7 @@
 //
 // A CLONE_VM child that runs beside its parent, with the parent's thread pointer, is not told apart:
 // it may call nothing of libc.
+#include "co_hook/calls/fd_state.h"
 #include "co_hook/symbols/hook.h"
 
 #include <cstdarg>
@@ -18,7 +19,10 @@
 extern "C" __attribute__((weak, visibility("default"))) void __asan_handle_no_return();
 
 extern "C" {
-__attribute__((visibility("hidden"), used)) void corun_before_vfork() { corun::begin_borrowing(); }
+__attribute__((visibility("hidden"), used)) void corun_before_vfork() {
+    corun::calls::note_all_shared();
+    corun::begin_borrowing();
+}
 
 // In the parent: r is the child's number, or -errno.
 __attribute__((visibility("hidden"), used)) int corun_after_vfork(long r) {

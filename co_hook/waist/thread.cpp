@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/thread.h"
 
+#include "co_hook/calls/fd_state.h"
 #include "co_hook/calls/futex.h"
 #include "co_hook/calls/futex_owner.h"
 #include "co_hook/waist/signals.h"
@@ -78,6 +79,7 @@ void finish_exit(co_env *, loop_task *task) {
 }
 
 word fork_process(thread *self, frame *f, const clone_request &r, const word (&a)[6]) {
+    calls::note_all_shared();
     run_before_fork();
     signals_before_fork();
     leave_runtime(self);
@@ -116,6 +118,7 @@ word clone_to(frame *child, long nr, const word (&a)[6]) {
 word borrow_memory(thread *self, frame *f, const clone_request &r, const word (&a)[6]) {
     if (!(r.flags & CLONE_VFORK))
         return -ENOSYS; // a process that shares our memory and runs beside us: nobody could keep them apart
+    calls::note_all_shared();
     signals_before_vfork(self);
     self->home->vfork.borrowed = 1;
     leave_runtime(self);

@@ -336,6 +336,40 @@ static void limits_come_and_go(void) {
     receive("blocking");
 }
 
+// ---- Another process changes the flags of what both have
+
+static void in_a_child(int fd, int flags) {
+    int pid = fork();
+    if (pid == 0) {
+        fcntl(fd, F_SETFL, flags);
+        _exit(0);
+    }
+    end_of_child(pid);
+}
+static void *read_both(void *unused) {
+    char room[8];
+    say("read", read(ends[0], room, sizeof room));
+    return unused;
+}
+static void flags_are_shared_with_a_child(void) {
+    char c;
+    be_several();
+    if (pipe2(ends, O_NONBLOCK) != 0)
+        return;
+    say("non-blocking", read(ends[0], &c, 1));
+    in_a_child(ends[0], 0);
+    pthread_t t = begin(read_both, NULL); // which waits, while the others go on
+    usleep(20000);
+    say("write", write(ends[1], "x", 1));
+    pthread_join(t, NULL);
+    in_a_child(ends[0], O_NONBLOCK);
+    say("non-blocking again", read(ends[0], &c, 1));
+    socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+    receive("recv");
+    in_a_child(ends[0], O_NONBLOCK);
+    say("a socket", recv(ends[0], &c, 1, 0));
+}
+
 static const struct part parts[] = {
     {"the_first_thread_is_joined", the_first_thread_is_joined},
     {"in_a_child_too", in_a_child_too},
@@ -351,6 +385,7 @@ static const struct part parts[] = {
     {"threads_need_no_descriptors", threads_need_no_descriptors},
     {"all_numbers_are_the_programs", all_numbers_are_the_programs},
     {"limits_come_and_go", limits_come_and_go},
+    {"flags_are_shared_with_a_child", flags_are_shared_with_a_child},
 };
 
 int main(int argc, char **argv) {
