@@ -2,9 +2,9 @@
 #include "co_hook/launcher/inspect.h"
 
 #include "co_hook/launcher/attach.h"
+#include "co_hook/launcher/frames.h"
 #include "co_hook/launcher/objects.h"
 #include "co_hook/launcher/rows.h"
-#include "co_hook/launcher/stacks.h"
 #include "co_hook/launcher/text.h"
 #include "co_hook/launcher/threads.h"
 #include "co_hook/launcher/top.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// looked_at_prog compute|turns|deep: threads for who looks from outside; "ready PID" once they are there, then it
+// looked_at_prog compute|turns|deep|vfork: threads for who looks from outside; "ready PID" once they are there, then it
 // lives until its stdin ends. compute: one never makes a system call. turns: two of them, 'ping' and 'pong', which a terminal
-// would obey, hand a byte to and fro, and 'idle' waits. deep: one waits below 500 calls.
+// would obey, hand a byte to and fro, and 'idle' waits. deep: one waits below 500 calls. vfork: the
+// first one waits in the kernel for a child, which ends by a byte on stdin; then it says "gone on".
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -81,6 +82,12 @@ int main(int argc, char **argv) {
     printf("ready %d\n", getpid());
     fflush(stdout);
     char c;
+    if (strcmp(mode, "vfork") == 0) {
+        if (vfork() == 0)
+            _exit(read(0, &c, 1) == 1 ? 0 : 1);
+        puts("gone on");
+        fflush(stdout);
+    }
     while (read(0, &c, 1) > 0)
         ;
     over = 1;

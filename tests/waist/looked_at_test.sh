@@ -9,6 +9,13 @@ look() { "$B/corun" "$@" >listed 2>said; }
 # frames NAME: the functions of the thread of that name, or that begins so.
 frames() { awk -v who="'$1" '/^thread/{on=index($0, who)} on && /^    #/{sub(/\+.*/,"",$3); printf " %s", $3}' listed; }
 
+# at_least N M COMMAND: of M times.
+at_least() {
+    local n=0
+    for ((i = 0; i < $2; ++i)); do "$3" && n=$((n + 1)); done
+    [ $n -ge "$1" ] || { echo "$n of $2" >out; return 1; }
+}
+
 # ---- corun stack
 
 begin "$waiting" 12
@@ -52,12 +59,43 @@ verdict 'no number at all' 'refused "^corun: stack: the number of a process is m
 begin "$prog" compute
 shows_loop() { look stack "$pid" && has "^thread [0-9]+ 'computing' running" && frames computing | grep -qE '^ in_loop computing start_thread'; }
 if installed; then
-    verdict 'one that computes: where' 'for ((i = 0; i < 20; ++i)); do shows_loop && break; done; shows_loop || shows_loop || shows_loop'
+    verdict 'one that computes: where' 'at_least 15 20 shows_loop'
+    ignoring() { env --ignore-signal=CHLD "$B/corun" stack "$pid" >listed && frames computing | grep -qE '^ in_loop computing start_thread'; }
+    verdict '... also where SIGCHLD is ignored' 'at_least 15 20 ignoring'
     verdict '... beside one that waits' 'frames idle | grep -qE " idle_there idle start_thread"'
 fi
 verdict '... and it is not traced any more' 'grep -qx "TracerPid:.0" /proc/$pid/status'
+steps() { awk '{print $14}' "/proc/$pid/stat"; } # of processor time
+kill -STOP "$pid"
+until grep -q '^State:.T' "/proc/$pid/status"; do sleep 0.01; done
+shows_stopped() { look stack "$pid" && frames computing | grep -qE '^ in_loop computing start_thread' && grep -q '^State:.T' "/proc/$pid/status"; }
+installed && verdict '... stopped while it computes: where' 'at_least 5 5 shows_stopped'
+before=$(steps)
+verdict '... it stays stopped' 'look stack $pid && sleep 0.1 && grep -q "^State:.T" /proc/$pid/status && grep -qx "TracerPid:.0" /proc/$pid/status && [ "$(steps)" = "$before" ]'
+kill -CONT "$pid"
+verdict '... and goes on once it is continued' 'for ((i = 0; i < 500; ++i)); do [ "$(steps)" -gt "$before" ] && break; sleep 0.02; done; [ "$(steps)" -gt "$before" ]'
 finish
 verdict '... and ends' '[ $code = 0 ] && grep -qx "joined 2" out'
+
+# The launcher is held by who reads what it writes. Nothing of it may hold the process.
+begin "$prog" vfork
+state() { grep -q "^State:.$1" "/proc/$pid/status"; }
+until state D; do sleep 0.01; done
+mkfifo full
+exec 8<>full
+dd if=/dev/zero of=full bs=4096 count=16 oflag=nonblock 2>said
+"$B/corun" stack "$pid" >full 2>said &
+looker=$!
+writes() { grep -q '^1 0x1 ' "/proc/$looker/syscall"; }
+for ((i = 0; i < 1000; ++i)); do writes && break; sleep 0.01; done
+verdict 'one that cannot stop now: it is let go' 'writes && state D && grep -qx "TracerPid:.0" /proc/$pid/status'
+echo >&9
+verdict '... and goes on while the launcher is held' 'until_text out "^gone on$" && writes'
+kill $looker
+wait $looker 2>/dev/null
+exec 8>&-
+finish
+verdict '... and ends' '[ $code = 0 ] && grep -qx "joined 1" out'
 
 begin "$prog" deep
 verdict 'frames end after 64' 'look stack $pid && [ "$(grep -c " idle_there+" listed)" -ge 60 ] && [ "$(grep -c "^    #63" listed)" = 1 ] && ! has "^    #64"'
@@ -65,14 +103,18 @@ finish
 
 begin "$prog" turns
 never_astray() {
+    local shown=0
     for ((i = 0; i < 30; ++i)); do
         look stack "$pid" || return 1
         for name in ping pong; do
             local found
             found=$(frames $name)
-            [ -z "$found" ] || grep -qE " $name start_thread( |\$)" <<<"$found" || { cat listed >out; return 1; }
+            [ -z "$found" ] && continue
+            shown=$((shown + 1))
+            grep -qE " $name start_thread( |\$)" <<<"$found" || { cat listed >out; return 1; }
         done
     done
+    [ $shown -ge 10 ] || { echo "$shown of 60 with frames" >out; return 1; }
 }
 installed && verdict 'threads that run all the time: their own frames or none' never_astray
 

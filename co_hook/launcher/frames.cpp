@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "co_hook/launcher/stacks.h"
+#include "co_hook/launcher/frames.h"
 
 #include "co_hook/launcher/objects.h"
+#include "co_hook/launcher/ptrace_stop.h"
 #include "co_hook/launcher/text.h"
 
 #include "co_hook/waist/slots.h"
@@ -168,13 +169,13 @@ bool walk_thread(const attached &p, const thread_row &listed, thread_now *now, f
         if (!read_again(p, listed, now))
             return false;
         if (now->co->state == co_state::running) {
-            static stopped s;
-            if (!stop_and_read(p, listed, &s))
+            stopped *s = stop_and_read(p, listed);
+            if (s == nullptr)
                 return true;
-            *now = s.thread;
+            *now = s->thread;
             if (now->co->state != co_state::running)
                 continue; // not any more
-            walk_stopped(p, &s, out);
+            walk_stopped(p, s, out);
             return true;
         }
         walk_suspended(p, *now, out);

@@ -2,8 +2,8 @@
 // corun stack PID [ID]: the frames of threads, walked from outside while the process goes on. A thread that
 // waits is read as it stands; one that has gone on meanwhile is read again. For one that runs the process is
 // stopped, as long as it takes to read its registers and a part of its stack.
-#ifndef CORUN_HOOK_LAUNCHER_STACKS_H
-#define CORUN_HOOK_LAUNCHER_STACKS_H
+#ifndef CORUN_HOOK_LAUNCHER_FRAMES_H
+#define CORUN_HOOK_LAUNCHER_FRAMES_H
 
 #include "co_hook/launcher/threads.h"
 
@@ -24,20 +24,9 @@ void prepare_walks(const attached &p);
 // now: what frames are of. False: it has ended. No frames: it went on each time, or cannot be stopped.
 bool walk_thread(const attached &p, const thread_row &listed, thread_now *now, frames *out);
 
-// running.cpp: what a thread has that runs, of one moment at which nothing runs.
-struct stopped {
-    thread_now thread;
-    switch_registers registers;
-    bool is_in_program; // else they are those of its call
-    size_t bytes;       // of its stack, upwards from the stack pointer
-    unsigned char stack[size_t{128} << 10];
-};
-// The process goes on when this returns. False: it may not be stopped, or did not.
-bool stop_and_read(const attached &p, const thread_row &listed, stopped *out);
-
 // In a system call: what the program had then.
 bool registers_at_call(const attached &p, const thread_now &now, switch_registers *out);
-// By pieces, from a place that may end anywhere: how many bytes.
+// What is mapped of so many bytes from there on: how many.
 size_t read_upwards(const attached &p, uintptr_t from, void *to, size_t bytes);
 
 } // namespace corun::launcher
