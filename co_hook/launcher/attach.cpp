@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 namespace corun::launcher {
 
@@ -25,7 +27,7 @@ int number(const char *digits) {
     return atoi(digits);
 }
 
-// Where its library was mapped first, and the file as that process sees it.
+// Where its library was mapped first, and from what file.
 bool find_library(int pid, uintptr_t *start, char **file) {
     FILE *maps = fopen(text("/proc/%d/maps", pid), "re");
     if (maps == nullptr)
@@ -45,7 +47,7 @@ bool find_library(int pid, uintptr_t *start, char **file) {
         if (!same(base_name(path), library))
             continue;
         *start = low;
-        *file = text("/proc/%d/root%s", pid, path);
+        *file = text("%s", path);
         fclose(maps);
         return true;
     }
@@ -54,6 +56,20 @@ bool find_library(int pid, uintptr_t *start, char **file) {
 }
 
 } // namespace
+
+file_of::file_of(int pid, const char *path)
+    : fd_(open(text("/proc/%d/root%s", pid, path), O_PATH | O_CLOEXEC)) {
+    struct stat about;
+    if (fd_ < 0 || fstat(fd_, &about) != 0 || !S_ISREG(about.st_mode))
+        return;
+    bytes_ = about.st_size;
+    snprintf(path_, sizeof path_, "/proc/self/fd/%d", fd_);
+}
+
+file_of::~file_of() {
+    if (fd_ >= 0)
+        close(fd_);
+}
 
 bool read_memory(const attached &p, const void *from, void *to, size_t bytes) {
     iovec ours{to, bytes}, theirs{const_cast<void *>(from), bytes};
@@ -64,16 +80,15 @@ attached attach(const char *pid) {
     attached p;
     p.pid = number(pid);
     uintptr_t start = 0;
-    char *file = nullptr;
+    char *path = nullptr;
     elf_file elf;
-    if (!find_library(p.pid, &start, &file))
+    if (!find_library(p.pid, &start, &path))
         fail(exit_cannot, "process %d does not run under corun", p.pid);
     constexpr off_t largest_library = off_t{64} << 20;
-    struct stat about;
-    if (stat(file, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size > largest_library ||
-        !open_elf(file, &elf))
+    const file_of file(p.pid, path);
+    if (file.bytes() > largest_library || !open_elf(file.path(), &elf))
         fail(exit_cannot, "process %d: %s is not the file any more that it was started with", p.pid,
-             file);
+             printable(path));
     const Elf64_Sym *symbol = elf.exported(waist::published_name);
     if (symbol == nullptr)
         fail(exit_cannot, "process %d was started by another version of corun: use that one",

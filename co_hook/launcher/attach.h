@@ -6,12 +6,31 @@
 
 #include "co_hook/waist/published.h"
 
+#include <sys/types.h>
+
 namespace corun::launcher {
 
 struct attached {
     int pid = 0;
     const void *published_at = nullptr; // there
     waist::published shown = {};
+};
+
+// A regular file as that process sees it, which path() cannot lead away from any more: what is put in its place
+// might do what it does when it is opened. "": there is no such one.
+class file_of {
+  public:
+    file_of(int pid, const char *path);
+    ~file_of();
+    file_of(const file_of &) = delete;
+    file_of &operator=(const file_of &) = delete;
+    const char *path() const { return path_; }
+    off_t bytes() const { return bytes_; }
+
+  private:
+    int fd_;
+    off_t bytes_ = 0;
+    char path_[32] = "";
 };
 
 // By the digits of its number. What is wrong ends the launcher with a line and 125.

@@ -81,27 +81,15 @@ void note(const attached &p, uintptr_t low, const char *path) {
     objects[count++] = {code, path, false, false, nullptr};
 }
 
-// A file as that process sees it, under a name that cannot lead elsewhere any more; nullptr: no such regular
-// one. Something else by that name might do what it does when it is opened.
-const char *path_of_file(const attached &p, const char *path) {
-    struct stat about;
-    int fd = open(text("/proc/%d/root%s", p.pid, path), O_PATH | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
-        close(fd);
-        return nullptr;
-    }
-    return text("/proc/self/fd/%d", fd);
-}
-
 // If it is still the one that was mapped.
 void open_names(const attached &p, object *o) {
     char mapped[1024] = {};
     o->is_sought = true;
     o->file = new (memory(sizeof(symbol_file))) symbol_file;
     size_t bytes = std::min(sizeof mapped, size_t{o->code.high - o->code.low});
-    const char *path = o->path[0] == '/' ? path_of_file(p, o->path) : nullptr;
-    o->has_names = path != nullptr && read_at(p, o->code.low, mapped, bytes) &&
-                   o->file->open(path) && o->file->begins_as(mapped);
+    const file_of file(p.pid, o->path); // of no path: "[vdso]" is none in /
+    o->has_names = read_at(p, o->code.low, mapped, bytes) && o->file->open(file.path()) &&
+                   o->file->begins_as(mapped);
 }
 
 } // namespace

@@ -39,7 +39,7 @@ void note(unsigned long inode, const char *peer) {
     snprintf(l.peer, sizeof l.peer, "%s", peer == nullptr ? "" : peer);
 }
 
-// "0100007F:1F90": words of the machine's order, as hexadecimal numbers.
+// "0100007F:1F90": words of the machine's order, as hexadecimal numbers. nullptr: it is nothing of the kind.
 const char *address_of(const char *hex, int family) {
     unsigned char bytes[16] = {};
     char shown[INET6_ADDRSTRLEN] = "";
@@ -82,11 +82,12 @@ void read_internet(const attached &p, const char *name, int family) {
                    &inode) != 4)
             continue;
         constexpr unsigned listening = 0x0A, established = 0x01;
-        bool is_tcp = begins(name, "tcp");
-        if (is_tcp && state == listening)
-            note(inode, text("listening on %s", address_of(local, family)));
+        bool is_tcp = begins(name, "tcp"), listens = is_tcp && state == listening;
+        const char *address = address_of(listens ? local : remote, family);
+        if (listens && address != nullptr)
+            note(inode, text("listening on %s", address));
         else if (state == established || is_tcp)
-            note(inode, address_of(remote, family));
+            note(inode, address);
     }
     if (f != nullptr)
         fclose(f);

@@ -76,20 +76,24 @@ const known_kind *kind_at(const attached &p, const wait_kind *kind) {
     return k;
 }
 
-// The pages from the top of the stack downwards that are in memory.
+// The pages from the top of the stack downwards to the last one that is in memory, of 1 GiB at most.
 size_t pages_in_use(int pagemap, uintptr_t low, uintptr_t high) {
-    constexpr size_t most = 256;
+    constexpr size_t pages_at_once = 2048, most = size_t{1} << 18;
     constexpr uint64_t present = uint64_t{1} << 63, swapped = uint64_t{1} << 62;
-    uint64_t entries[most];
-    size_t pages = (high - low) / page_size, n = std::min(pages, most);
-    uintptr_t first = high / page_size + (high % page_size != 0) - n;
-    ssize_t got = pread(pagemap, entries, n * sizeof entries[0],
-                        static_cast<off_t>(first * sizeof entries[0]));
-    if (got != static_cast<ssize_t>(n * sizeof entries[0]))
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        if (entries[i] & (present | swapped))
-            return n - i;
+    static uint64_t entries[pages_at_once];
+    size_t left = std::min((high - low) / page_size, most);
+    uintptr_t end = high / page_size + (high % page_size != 0);
+    while (left > 0) {
+        size_t n = std::min(left, pages_at_once);
+        ssize_t got = pread(pagemap, entries, n * sizeof entries[0],
+                            static_cast<off_t>((end - left) * sizeof entries[0]));
+        if (got != static_cast<ssize_t>(n * sizeof entries[0]))
+            return 0;
+        for (size_t i = 0; i < n; i++)
+            if (entries[i] & (present | swapped))
+                return left - i;
+        left -= n;
+    }
     return 0;
 }
 
@@ -154,21 +158,40 @@ reader reader_of(const attached &p, const co_env *env, const loop *event_loop) {
             ns_of_cycle(p, event_loop)};
 }
 
+struct list_of_all {
+    copy_of<co_env> env;
+    coroutine **at;
+    size_t count;
+};
+// False: the list has moved meanwhile, as it does when it grows.
+bool read_places(const attached &p, const co_env *env, list_of_all *out) {
+    copy_of<co_env> then;
+    if (!out->env.read(p, env))
+        fail(exit_cannot, "process %d is gone", p.pid);
+    out->count = out->env->all.size();
+    if (out->count > most_threads)
+        fail(exit_cannot, "process %d: what it shows makes no sense", p.pid);
+    out->at = array<coroutine *>(out->count);
+    return read_memory(p, out->env->all.data(), out->at, out->count * sizeof *out->at) &&
+           then.read(p, env) && then->all.data() == out->env->all.data();
+}
+
 } // namespace
 
 thread_list read_threads(const attached &p) {
     copy_of<waist::worker> w;
-    copy_of<co_env> env;
-    if (!w.read(p, p.shown.the_worker) || !env.read(p, w->env))
+    list_of_all all;
+    if (!w.read(p, p.shown.the_worker))
         fail(exit_cannot, "process %d is gone", p.pid);
-    size_t count = env->all.size();
-    if (count > most_threads)
-        fail(exit_cannot, "process %d: what it shows makes no sense", p.pid);
-    auto **places = array<coroutine *>(count);
+    for (int attempts = 5; !read_places(p, w->env, &all);)
+        if (--attempts == 0)
+            fail(exit_cannot, "process %d: its list of threads cannot be read", p.pid);
+    size_t count = all.count;
+    coroutine **places = all.at;
     auto *blocks = static_cast<coroutine *>(aligned_alloc(64, (count + 1) * sizeof(coroutine)));
     auto *good = array<bool>(count);
-    if (blocks == nullptr || !read_memory(p, env->all.data(), places, count * sizeof *places))
-        count = 0; // it has just grown, and moved
+    if (blocks == nullptr)
+        fail(exit_cannot, "out of memory");
     read_many(p, reinterpret_cast<const void *const *>(places), blocks, sizeof *blocks, count,
               good);
     // The runtime's own have no thread.
@@ -188,8 +211,8 @@ thread_list read_threads(const attached &p) {
     auto *has_thread = array<bool>(threads), *has_extra = array<bool>(threads);
     read_many(p, at, theirs, sizeof *theirs, threads, has_thread);
     read_many(p, extra_at, extras, sizeof *extras, threads, has_extra);
-    reader r = reader_of(p, w->env, env->event_loop);
-    thread_list list{array<thread_row>(threads), 0, env->counts.switches};
+    reader r = reader_of(p, w->env, all.env->event_loop);
+    thread_list list{array<thread_row>(threads), 0, all.env->counts.switches};
     for (size_t i = 0; i < threads; i++)
         if (has_thread[i])
             list.rows[list.count++] =
@@ -197,6 +220,8 @@ thread_list read_threads(const attached &p) {
     if (r.pagemap >= 0)
         close(r.pagemap);
     free(blocks);
+    if (list.count == 0) // it has one as long as it lives
+        fail(exit_cannot, "process %d: no thread of it can be read", p.pid);
     std::sort(list.rows, list.rows + list.count,
               [](const thread_row &a, const thread_row &b) { return a.tid < b.tid; });
     find_deadlocks(list);

@@ -29,12 +29,49 @@ struct published {
 inline constexpr char published_magic[8] = "corun 1";
 inline constexpr char published_name[] = "corun_published";
 
+// Of all that the launcher reads.
 constexpr uint32_t layout_of_this_build() {
     uint32_t hash = 2166136261; // FNV-1a
-    for (size_t n : {sizeof(worker), sizeof(thread), sizeof(coroutine), sizeof(co_env),
-                     sizeof(co_extra), sizeof(wait_kind), offsetof(thread, stack_low),
-                     offsetof(coroutine, waiting), offsetof(coroutine, turns),
-                     offsetof(co_env, all), offsetof(co_env, counts), offsetof(worker, env)})
+    for (size_t n : {sizeof(worker),
+                     sizeof(thread),
+                     sizeof(frame),
+                     sizeof(coroutine),
+                     sizeof(co_env),
+                     sizeof(co_extra),
+                     sizeof(wait_kind),
+                     sizeof(loop),
+                     offsetof(worker, active),
+                     offsetof(worker, env),
+                     offsetof(thread, tid),
+                     offsetof(thread, fs),
+                     offsetof(thread, clear_child_tid),
+                     offsetof(thread, stack_low),
+                     offsetof(thread, stack_high),
+                     offsetof(thread, at_call),
+                     offsetof(thread, call_nr),
+                     offsetof(coroutine, env),
+                     offsetof(coroutine, arg),
+                     offsetof(coroutine, extra),
+                     offsetof(coroutine, index),
+                     offsetof(coroutine, state),
+                     offsetof(coroutine, flags),
+                     offsetof(coroutine, regs),
+                     offsetof(coroutine, waiting),
+                     offsetof(coroutine, subject),
+                     offsetof(coroutine, deadline_ns),
+                     offsetof(coroutine, parked_at_cycles),
+                     offsetof(coroutine, turns),
+                     offsetof(co_extra, name),
+                     offsetof(co_env, all),
+                     offsetof(co_env, counts),
+                     offsetof(co_env, event_loop),
+                     offsetof(wait_kind, call),
+                     offsetof(wait_kind, subject_is_fd),
+                     offsetof(loop, began_cycles),
+                     offsetof(loop, began_ns),
+                     offsetof(frame, rbx),
+                     offsetof(frame, rdi),
+                     offsetof(frame, slot)})
         hash = (hash ^ static_cast<uint32_t>(n)) * 16777619;
     return hash;
 }

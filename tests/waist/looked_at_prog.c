@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // looked_at_prog compute|turns|deep|vfork: threads for who looks from outside; "ready PID" once they are there, then it
 // lives until its stdin ends. compute: one never makes a system call. turns: two of them, 'ping' and 'pong', which a terminal
-// would obey, hand a byte to and fro, and 'idle' waits. deep: one waits below 500 calls. vfork: the
+// would obey, hand a byte to and fro, and 'idle' waits. deep: one waits below 50,000 calls. vfork: the
 // first one waits in the kernel for a child, which ends by a byte on stdin; then it says "gone on".
 #include <pthread.h>
 #include <stdio.h>
@@ -71,7 +71,7 @@ int main(int argc, char **argv) {
     int n = 0;
     if (pipe(there) != 0 || pipe(back) != 0 || pipe(never) != 0)
         return 2;
-    pthread_create(&threads[n++], NULL, idle, (void *)(strcmp(mode, "deep") == 0 ? 500L : 0L));
+    pthread_create(&threads[n++], NULL, idle, (void *)(strcmp(mode, "deep") == 0 ? 50000L : 0L));
     if (strcmp(mode, "compute") == 0)
         pthread_create(&threads[n++], NULL, computing, NULL);
     if (strcmp(mode, "turns") == 0) {

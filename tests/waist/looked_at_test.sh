@@ -99,6 +99,7 @@ verdict '... and ends' '[ $code = 0 ] && grep -qx "joined 1" out'
 
 begin "$prog" deep
 verdict 'frames end after 64' 'look stack $pid && [ "$(grep -c " idle_there+" listed)" -ge 60 ] && [ "$(grep -c "^    #63" listed)" = 1 ] && ! has "^    #64"'
+verdict '... and more than a MiB of a stack is counted' 'look ps $pid && [ "$(awk "\$2 == \"idle\" {print int(\$(NF - 4))}" listed)" -gt 1024 ] || { cat listed >out; false; }'
 finish
 
 begin "$prog" turns
@@ -126,6 +127,13 @@ verdict 'corun top -b: tables' 'look top -b -n 2 -d 0.3 $pid && [ "$(grep -c "^c
     [ "$(table 2 | grep -cE "^ *[0-9]+ ")" = 5 ]'
 verdict '... the busiest first, with its switches in a second' '[ "$(table 2 | awk "\$2 ~ /^p[io]ng/ {n++} \$2 == \"idle\" {print n}")" = 2 ] &&
     table 2 | grep -qE "^ *[0-9]+ ping .* [1-9][0-9]+ +[1-9][0-9]+  *(fd [0-9]+)?$" && table 2 | grep -qE "^ *[0-9]+ idle .* 0 +[0-9]+  fd"'
+niceness() { awk '{print $19}' "/proc/$1/stat"; }
+"$B/corun" top -b -d 0.1 "$pid" >listed 2>said &
+looker=$!
+until grep -q '^corun top' listed; do kill -0 $looker || break; sleep 0.01; done
+verdict '... which gives way' '[ "$(niceness $looker)" = $(($(niceness $$) + 5)) ]'
+kill $looker
+wait $looker 2>/dev/null
 order() { look top -b -n 1 -d 0.1 "$@" "$pid"; awk '$2 ~ /^(ping|pong|idle|-)/ {printf " %s", substr($2, 1, 4)}' listed; }
 verdict '... by name, and reversed' '[ "$(order -s name)" = " - idle ping pong" ] && [ "$(order -r -s name)" = " pong ping idle -" ]'
 verdict '... by number' '[ "$(order -s id)" = " - idle ping pong" ]'
@@ -170,6 +178,7 @@ survives() {
                 code=$?
                 [ $code = 0 ] || [ $code = 125 ] || { echo "$what, seed $seed, $i: status $code" >out; return 1; }
                 ! grep -q $'\033' listed said || return 1
+                [ $code = 125 ] || grep -qE '^(thread)? *[0-9]+ ' listed || { echo "$what, seed $seed, $i: an empty list" >out; return 1; }
             done
         done
         kill -KILL "$pid"
