@@ -58,8 +58,8 @@ bool seize_and_read(const attached &p, const thread_row &listed, stopped *out) {
 }
 
 stopped *shared_with_children() {
-    void *at = mmap(nullptr, sizeof(stopped), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                    -1, 0);
+    void *at =
+        mmap(nullptr, sizeof(stopped), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED)
         fail(exit_cannot, "out of memory");
     return static_cast<stopped *>(at);
@@ -71,7 +71,8 @@ stopped *stop_and_read(const attached &p, const thread_row &listed) {
     static stopped *out;
     if (out == nullptr)
         out = shared_with_children();
-    signal(SIGCHLD, SIG_DFL); // ignored, as some leave it to what they start, it would not come at all
+    signal(SIGCHLD,
+           SIG_DFL); // ignored, as some leave it to what they start, it would not come at all
     pid_t child = fork();
     if (child < 0)
         return nullptr;

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -24,31 +25,59 @@ constexpr int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH};
 
 termios before;
 bool is_ours;
-sigset_t mask_before, open_mask; // while keys are waited for
+sigset_t ours;                   // those that are not ignored
+sigset_t mask_before, open_mask; // while keys are waited for, or room for a screen
 volatile sig_atomic_t came[NSIG];
 
-void write_all(const char *bytes, size_t length) {
+int output = STDOUT_FILENO;
+constexpr timespec a_moment = {1, 0};
+
+bool is_to_be_obeyed(int s) { return came[s] != 0 && s != SIGWINCH; }
+
+// A terminal may take nothing for a long time (^S, a connection that is dead). Signals come meanwhile; with one that
+// is to be obeyed the rest is left out. at_most: nullptr: however long it takes.
+void write_all(const char *bytes, size_t length, const timespec *at_most = nullptr) {
     while (length > 0) {
-        ssize_t n = write(STDOUT_FILENO, bytes, length);
+        for (int s : watched)
+            if (is_to_be_obeyed(s))
+                return;
+        pollfd room{output, POLLOUT, 0};
+        int r = ppoll(&room, 1, at_most, &open_mask);
+        if (r == 0 || (r < 0 && errno != EINTR))
+            return;
+        ssize_t n = r < 0 ? 0 : write(output, bytes, length);
         if (n < 0 && errno != EINTR && errno != EAGAIN)
             return;
-        if (n < 0 && errno == EAGAIN) {
-            pollfd room{STDOUT_FILENO, POLLOUT, 0};
-            poll(&room, 1, -1);
-        }
         bytes += n > 0 ? n : 0;
         length -= n > 0 ? static_cast<size_t>(n) : 0;
     }
 }
 
+// The terminal once more, where a write may fail instead of waiting: stdout's own flags are shared with the shell.
+// Another user's terminal (su) cannot be opened: a write there may still wait for the rest of a screen.
+void open_output() {
+    int again =
+        open(text("/proc/self/fd/%d", STDOUT_FILENO), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (again >= 0)
+        output = again;
+}
+
 void take_terminal() {
-    termios ours = before;
-    ours.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
-    ours.c_cc[VMIN] = 1;
-    ours.c_cc[VTIME] = 0;
-    tcsetattr(STDIN_FILENO, TCSANOW, &ours);
+    termios by_keys = before;
+    by_keys.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+    by_keys.c_cc[VMIN] = 1;
+    by_keys.c_cc[VTIME] = 0;
+    tcsetattr(STDIN_FILENO, TCSANOW, &by_keys);
     write_all(enter, sizeof enter - 1);
     is_ours = true;
+}
+
+void give_back(const timespec *at_most) {
+    if (!is_ours)
+        return;
+    is_ours = false;
+    write_all(leave, sizeof leave - 1, at_most);
+    tcsetattr(STDIN_FILENO, TCSANOW, &before);
 }
 
 void handle(int s, void (*handler)(int)) {
@@ -63,7 +92,7 @@ void note_signal(int s) { came[s] = 1; }
 // As if nobody had caught it: it ends or stops the process here.
 void obey(int s) {
     sigset_t only;
-    end_terminal();
+    give_back(&a_moment);
     handle(s, SIG_DFL);
     raise(s);
     sigemptyset(&only);
@@ -80,7 +109,7 @@ void obey(int s) {
 bool has_terminal() { return isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1; }
 
 void begin_terminal() {
-    sigset_t ours;
+    open_output();
     tcgetattr(STDIN_FILENO, &before);
     sigemptyset(&ours);
     for (int s : watched) {
@@ -101,9 +130,11 @@ void begin_terminal() {
 void end_terminal() {
     if (!is_ours)
         return;
-    is_ours = false;
-    write_all(leave, sizeof leave - 1);
-    tcsetattr(STDIN_FILENO, TCSANOW, &before);
+    give_back(nullptr);
+    for (int s : watched) // the last words may wait, too
+        if (sigismember(&ours, s) == 1)
+            handle(s, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &mask_before, nullptr);
 }
 
 window window_now() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The terminal of corun top: a screen of its own, keys as they are pressed. Whatever ends the launcher but
-// SIGKILL, the terminal is as it was.
+// The terminal of corun top: a screen of its own, keys as they are pressed. It is as it was when
+// the launcher ends by itself, or by SIGINT, SIGTERM, SIGHUP or SIGQUIT, and while SIGTSTP stops it; not after other
+// signals. One that takes no output holds the screen, but none of these signals.
 #ifndef CORUN_HOOK_LAUNCHER_TERMINAL_H
 #define CORUN_HOOK_LAUNCHER_TERMINAL_H
 
@@ -14,7 +15,7 @@ struct window {
 };
 
 bool has_terminal();   // stdin and stdout
-void begin_terminal(); // until the end of the process, or of this by:
+void begin_terminal(); // until the end of the process, or before it:
 void end_terminal();
 
 window window_now();

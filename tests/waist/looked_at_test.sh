@@ -158,6 +158,12 @@ for s in INT TERM HUP QUIT; do
     on_terminal 12x60 'until=THREAD' signal=$s -- "$B/corun" top "$pid"
     verdict "... SIG$s ends it, and the terminal is as before" 'ended -$(kill -l $s)'
 done
+for s in INT TERM HUP QUIT; do
+    on_terminal 12x60 'until=THREAD' key=$'\023' pause=0.5 signal=$s -- "$B/corun" top -d 0.1 "$pid"
+    verdict "... SIG$s, too, after ^S, when it takes no output" 'shown "^status -$(kill -l $s)$"'
+done
+on_terminal 12x60 'until=THREAD' key=$'\023' pause=0.5 key=$'\021' 'until=THREAD' key=n 'until=sorted by name$' key=q -- "$B/corun" top -d 0.1 "$pid"
+verdict '... after ^Q it goes on, whole' 'ended 0'
 on_terminal 12x60 'until=THREAD' signal=TSTP stopped signal=CONT 'until=THREAD' key=q -- "$B/corun" top -d 0.2 "$pid"
 verdict '... it can be stopped, and continued' 'ended 0 && shown "^while stopped: restored$"'
 on_terminal 12x60 'until=THREAD' kill="$pid" -- "$B/corun" top -d 0.2 "$pid"

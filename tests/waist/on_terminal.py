@@ -7,6 +7,7 @@
     size=RxC      the window changes
     signal=NAME   to COMMAND;  kill=PID  SIGKILL to another process
     stopped       until COMMAND has stopped
+    pause=SECONDS lets them pass
 
 and prints the last screen; then "fits" or "too large" for the window, "restored" or what is not, "status N"
 (below 0: a signal), and what came behind the last screen as "words: ...".
@@ -91,6 +92,10 @@ for step in steps:
         os.kill(child.pid, getattr(signal, "SIG" + value))
     elif kind == "kill":
         os.kill(int(value), signal.SIGKILL)
+    elif kind == "pause":
+        end = time.monotonic() + float(value)
+        while time.monotonic() < end:
+            more(0.02)
     elif kind == "stopped":
         until(lambda: os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT), "stopped")
         more(0.1)
