@@ -9,6 +9,8 @@ look() { "$B/corun" "$@" >listed 2>said; }
 # frames NAME: the functions of the thread of that name, or that begins so.
 frames() { awk -v who="'$1" '/^thread/{on=index($0, who)} on && /^    #/{sub(/\+.*/,"",$3); printf " %s", $3}' listed; }
 
+state() { grep -q "^State:.$1" "/proc/$pid/status"; }
+until_state() { for ((i = 0; i < 1000; ++i)); do state "$1" && return; sleep 0.01; done; }
 # at_least N M COMMAND: of M times.
 at_least() {
     local n=0
@@ -67,11 +69,11 @@ fi
 verdict '... and it is not traced any more' 'grep -qx "TracerPid:.0" /proc/$pid/status'
 steps() { awk '{print $14}' "/proc/$pid/stat"; } # of processor time
 kill -STOP "$pid"
-until grep -q '^State:.T' "/proc/$pid/status"; do sleep 0.01; done
-shows_stopped() { look stack "$pid" && frames computing | grep -qE '^ in_loop computing start_thread' && grep -q '^State:.T' "/proc/$pid/status"; }
+until_state T
+shows_stopped() { look stack "$pid" && frames computing | grep -qE '^ in_loop computing start_thread' && state T; }
 installed && verdict '... stopped while it computes: where' 'at_least 5 5 shows_stopped'
 before=$(steps)
-verdict '... it stays stopped' 'look stack $pid && sleep 0.1 && grep -q "^State:.T" /proc/$pid/status && grep -qx "TracerPid:.0" /proc/$pid/status && [ "$(steps)" = "$before" ]'
+verdict '... it stays stopped' 'look stack $pid && sleep 0.1 && state T && grep -qx "TracerPid:.0" /proc/$pid/status && [ "$(steps)" = "$before" ]'
 kill -CONT "$pid"
 verdict '... and goes on once it is continued' 'for ((i = 0; i < 500; ++i)); do [ "$(steps)" -gt "$before" ] && break; sleep 0.02; done; [ "$(steps)" -gt "$before" ]'
 finish
@@ -79,8 +81,7 @@ verdict '... and ends' '[ $code = 0 ] && grep -qx "joined 2" out'
 
 # The launcher is held by who reads what it writes. Nothing of it may hold the process.
 begin "$prog" vfork
-state() { grep -q "^State:.$1" "/proc/$pid/status"; }
-until state D; do sleep 0.01; done
+until_state D
 mkfifo full
 exec 8<>full
 dd if=/dev/zero of=full bs=4096 count=16 oflag=nonblock 2>said
