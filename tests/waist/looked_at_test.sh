@@ -129,6 +129,7 @@ verdict 'corun top -b: tables' 'look top -b -n 2 -d 0.3 $pid && [ "$(grep -c "^c
 verdict '... the busiest first, with its switches in a second' '[ "$(table 2 | awk "\$2 ~ /^p[io]ng/ {n++} \$2 == \"idle\" {print n}")" = 2 ] &&
     table 2 | grep -qE "^ *[0-9]+ ping .* [1-9][0-9]+ +[1-9][0-9]+  *(fd [0-9]+)?$" && table 2 | grep -qE "^ *[0-9]+ idle .* 0 +[0-9]+  fd"'
 niceness() { awk '{print $19}' "/proc/$1/stat"; }
+: >listed
 "$B/corun" top -b -d 0.1 "$pid" >listed 2>said &
 looker=$!
 until grep -q '^corun top' listed; do kill -0 $looker || break; sleep 0.01; done
