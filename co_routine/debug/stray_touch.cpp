@@ -47,11 +47,11 @@ void describe_foreign(char *out, unsigned size, const coroutine *owner, int tid)
 
 // "serve+0x41", or the address.
 void name_place(char *out, unsigned size, void *pc, uintptr_t from_call) {
-    Dl_info info;
+    code_name code;
     auto at = reinterpret_cast<uintptr_t>(pc);
-    if (name_code(at - from_call, &info) && info.dli_sname)
-        format_line(out, size, from_call ? "%s+0x%zx" : "%s", info.dli_sname,
-                    static_cast<size_t>(at - reinterpret_cast<uintptr_t>(info.dli_saddr)));
+    if (name_code(at - from_call, &code) && code.function[0])
+        format_line(out, size, from_call ? "%s+0x%zx" : "%s", code.function,
+                    static_cast<size_t>(at - code.begin));
     else
         format_line(out, size, "%p", pc);
 }

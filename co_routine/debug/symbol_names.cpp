@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/debug/symbol_names.h"
 
+#include "co_routine/base/check.h"
 #include "co_routine/base/sanitizer.h"
 #include "co_routine/base/user_memory.h"
 #include "co_routine/debug/symbol_file.h"
@@ -104,13 +105,20 @@ class turn {
 
 } // namespace
 
-bool name_code(uintptr_t pc, Dl_info *out) {
+bool name_code(uintptr_t pc, code_name *out) {
     turn t;
+    Dl_info found{};
     if (t.is_mine())
-        *out = look_up(pc);
-    else if (!code_info(reinterpret_cast<const void *>(pc), out))
-        out->dli_fname = nullptr;
-    return out->dli_fname != nullptr;
+        found = look_up(pc);
+    else if (!code_info(reinterpret_cast<const void *>(pc), &found))
+        found.dli_fname = nullptr;
+    out->file = found.dli_fname;
+    out->base = reinterpret_cast<uintptr_t>(found.dli_fbase);
+    out->begin = reinterpret_cast<uintptr_t>(found.dli_saddr);
+    out->function[0] = '\0';
+    if (found.dli_fname && found.dli_sname)
+        format_line(out->function, sizeof out->function, "%s", found.dli_sname);
+    return out->file != nullptr;
 }
 
 void forget_names() {

@@ -258,18 +258,15 @@ int (*code_info)(const void *pc, Dl_info *info) = dladdr;
 unsigned format_frame(char *out, unsigned size, int number, void *pc, bool exact_pc) {
     // A call that never returns may be its function's last instruction: the return address then
     // belongs to the next one.
-    char *inside = static_cast<char *>(pc) - (exact_pc ? 0 : 1);
-    Dl_info info;
-    if (!name_code(reinterpret_cast<uintptr_t>(inside), &info))
+    auto at = reinterpret_cast<uintptr_t>(pc);
+    code_name name;
+    if (!name_code(at - (exact_pc ? 0 : 1), &name))
         return format_line(out, size, "#%d %p", number, pc);
-    size_t in_file =
-        static_cast<size_t>(static_cast<char *>(pc) - static_cast<char *>(info.dli_fbase));
-    if (!info.dli_sname)
-        return format_line(out, size, "#%d %p (%s+0x%zx)", number, pc, info.dli_fname, in_file);
-    size_t in_function =
-        static_cast<size_t>(static_cast<char *>(pc) - static_cast<char *>(info.dli_saddr));
-    return format_line(out, size, "#%d %p %s+0x%zx (%s+0x%zx)", number, pc, info.dli_sname,
-                       in_function, info.dli_fname, in_file);
+    auto in_file = static_cast<size_t>(at - name.base);
+    if (!name.function[0])
+        return format_line(out, size, "#%d %p (%s+0x%zx)", number, pc, name.file, in_file);
+    return format_line(out, size, "#%d %p %s+0x%zx (%s+0x%zx)", number, pc, name.function,
+                       static_cast<size_t>(at - name.begin), name.file, in_file);
 }
 
 } // namespace corun

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names of functions while others forget them.
+#include "co_routine/debug/symbol_names.h"
+#include "co_routine/debug/unwinder.h"
+
+#include "tests/debug/child.h"
+
+#include <atomic>
+#include <gtest/gtest.h>
+#include <thread>
+
+namespace {
+
+using namespace corun;
+
+__attribute__((noinline)) int function_of_no_dynamic_symbol(int i) {
+    __asm__ volatile("" : "+r"(i));
+    return i + 1;
+}
+
+#define SIXTY_FOUR "_of_sixty_four_characters_of_which_four_are_more_than_there_are_"
+__attribute__((noinline)) int function_of_a_long_name(int i) __asm__(
+    "long_name" SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR);
+int function_of_a_long_name(int i) {
+    __asm__ volatile("" : "+r"(i));
+    return i + 2;
+}
+
+std::string frame_of(int (*function)(int)) {
+    char line[512];
+    format_frame(line, sizeof line, 0, reinterpret_cast<void *>(function), true);
+    return line;
+}
+
+bool is_named() {
+    return frame_of(function_of_no_dynamic_symbol).find("function_of_no_dynamic_symbol") !=
+           std::string::npos;
+}
+
+TEST(SymbolNames, ThatAreLongerThanTheRoomAreCut) {
+    code_name name;
+    ASSERT_TRUE(name_code(reinterpret_cast<uintptr_t>(&function_of_a_long_name), &name));
+    std::string whole = "long_name" SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR;
+    EXPECT_EQ(whole.substr(0, sizeof name.function - 1), name.function);
+    EXPECT_NE(std::string::npos, frame_of(function_of_a_long_name).find("+0x0 ("));
+    EXPECT_EQ(2, function_of_a_long_name(0));
+}
+
+TEST(SymbolNames, StayWholeWhileAnotherThreadForgets) {
+    child_result r = in_child([] {
+        std::atomic<bool> ends{false};
+        std::thread forgetter([&] {
+            while (!ends)
+                forget_names();
+        });
+        int named = 0; // else by the dynamic linker alone, which does not know it
+        for (int i = 0; i < 20000 || named < 20; ++i)
+            named += is_named();
+        ends = true;
+        forgetter.join();
+        forget_names();
+        if (!is_named())
+            dprintf(2, "it has no name\n");
+    });
+    EXPECT_TRUE(r.exited_with(0)) << r.status;
+    EXPECT_EQ("", r.text);
+    EXPECT_EQ(1, function_of_no_dynamic_symbol(0));
+}
+
+} // namespace
