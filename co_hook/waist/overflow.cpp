@@ -8,6 +8,7 @@
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/check.h"
+#include "co_routine/base/user_memory.h"
 #include "co_routine/debug/dump.h"
 #include "co_routine/debug/unwinder.h"
 
@@ -36,13 +37,30 @@ stack_range stack_of(const thread *t) {
     return {high - limit.rlim_cur, high};
 }
 
-bool has_overflowed(const thread *t, const stack_range &stack, uintptr_t address, uintptr_t sp) {
+bool is_there(uintptr_t at) {
+    uintptr_t word;
+    block_in_kernel(all_signals & ~of_touches);
+    bool there = copy_from_user(&word, reinterpret_cast<const void *>(at), sizeof word);
+    block_in_kernel(all_signals);
+    return there;
+}
+
+// A jump into a stack, for one, is none: what a smashed return address leads to.
+bool is_instruction_fetch(const machine &m) {
+    constexpr uintptr_t fetch = 16; // of the processor's error code
+    return (m.at(REG_ERR) & fetch) != 0;
+}
+
+bool has_overflowed(const thread *t, const stack_range &stack, uintptr_t address,
+                    const machine &m) {
+    uintptr_t sp = m.at(REG_RSP);
     auto low = reinterpret_cast<uintptr_t>(stack.low),
          high = reinterpret_cast<uintptr_t>(stack.high);
     bool of_this_stack = low > farthest_jump && address < high && address > low - farthest_jump &&
                          sp < high && sp > low - farthest_jump;
-    bool near = sp < low || sp <= address + largest_probe;
-    return of_this_stack && near && !is_on(t->signals.alternate, sp);
+    // Where a large frame faults above the stack pointer, that is past the end, too.
+    bool near = sp < low || (sp <= address + largest_probe && (address < sp || !is_there(sp)));
+    return of_this_stack && near && !is_instruction_fetch(m) && !is_on(t->signals.alternate, sp);
 }
 
 void write_frame(int number, void *pc, bool exact_pc) {
@@ -80,7 +98,7 @@ void report_overflows(bool on) { are_reported = on; }
 void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
     stack_range stack = stack_of(t);
     if (!are_reported || !stack.low || t->has_overflowed ||
-        !has_overflowed(t, stack, address, m.at(REG_RSP)))
+        !has_overflowed(t, stack, address, m))
         return;
     t->has_overflowed = true;
     if (!is_stderr())

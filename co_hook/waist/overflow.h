@@ -7,7 +7,8 @@
 //         #0 ...                                    the innermost and the outermost frames
 //
 // Rules
-//  - It is told by the stack pointer: one that is near the address that faulted, or below the stack. A frame
+//  - It is told by the stack pointer: one that is near the address that faulted, or below the stack; not where
+//    that is an instruction's, or above a stack pointer whose own memory is there. A frame
 //    that is larger than the guard (4 KiB, unless the program asks for more) faults in the gap below it, which
 //    is 64 KiB (stacks.h); a larger one may meet another thread's stack and not fault at all, as natively. The
 //    first thread that is made has a mapping of the kernel's, with libc's guard alone.

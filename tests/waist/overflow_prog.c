@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // overflow_prog WAY [handler]: recursion, or large (one frame that reaches far into a large guard), or wide (one of
 // 64 KiB, which jumps over a guard of a page towards the stack of another thread), or main (the first thread's
-// recursion), or null (a fault that is no overflow). handler: the program has one, on a stack of its own.
+// recursion), or null (a fault that is no overflow), or jump (into its own stack, which is no code), or shut (a touch
+// of a page of its own stack that it has made inaccessible). handler: the program has one, on a stack of its own.
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,6 +34,21 @@ __attribute__((noinline)) static int one_wide_frame(void) {
 
 static int *volatile nowhere;
 
+static int jump_into_stack(void) {
+    volatile char frame[64] = {0};
+    void *volatile at = (void *)frame;
+    int (*function)(void);
+    memcpy(&function, (void *)&at, sizeof function);
+    return function() + frame[0];
+}
+
+static int touch_what_is_shut(void) {
+    char frame[3 * 4096];
+    char *volatile page = (char *)(((unsigned long)frame + 8191) & ~4095UL);
+    mprotect(page, 4096, PROT_NONE);
+    return page[8] = 1;
+}
+
 static void *overflow(void *way) {
     volatile char here = 0;
     if (strcmp(way, "large") == 0)
@@ -41,6 +57,10 @@ static void *overflow(void *way) {
         return (void *)(long)one_wide_frame();
     if (strcmp(way, "null") == 0)
         *nowhere = 1;
+    if (strcmp(way, "jump") == 0)
+        return (void *)(long)jump_into_stack();
+    if (strcmp(way, "shut") == 0)
+        return (void *)(long)touch_what_is_shut();
     return (void *)(long)recurse(0, &here);
 }
 static void *nothing(void *unused) { return unused; }

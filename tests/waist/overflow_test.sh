@@ -32,6 +32,10 @@ run main
 verdict 'the first thread' '[ $code = 139 ] && [ "$(reports)" = 1 ] && has "raise its limit \(ulimit -s\)$"'
 run null
 verdict 'another fault is none' '[ $code = 139 ] && [ "$(reports)" = 0 ]'
+run jump
+verdict 'a jump into its own stack is none' '[ $code = 139 ] && [ "$(reports)" = 0 ]'
+run shut
+verdict 'a page of its own stack that it has shut is none' '[ $code = 139 ] && [ "$(reports)" = 0 ]'
 "$B/tests/waist/overflow_prog" main handler >out 2>err
 native=$?
 run main handler
