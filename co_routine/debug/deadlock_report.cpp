@@ -89,6 +89,14 @@ void write_cycle(const wait_cycles &cycles, size_t i, void *caller) {
     } while (co != cycles.first(i) && ++listed < most_asleep_listed);
 }
 
+void write_new_cycles(const wait_cycles &cycles, void *caller) {
+    for (size_t i = 0; i < cycles.count(); ++i)
+        if (!was_reported(cycles, i)) {
+            note_reported(cycles, i);
+            write_cycle(cycles, i, caller);
+        }
+}
+
 void write_asleep(const co_env *env, const wait_cycles &cycles, void *caller) {
     size_t asleep = is_asleep(&env->root) ? 1 : 0;
     for (size_t i = 0; i < env->all.size(); ++i)
@@ -98,10 +106,7 @@ void write_asleep(const co_env *env, const wait_cycles &cycles, void *caller) {
                                  "corun: all coroutines are asleep: %zu wait, and nothing is left "
                                  "that could wake one\n",
                                  asleep));
-    for (size_t i = 0; i < cycles.count(); ++i) {
-        note_reported(cycles, i);
-        write_cycle(cycles, i, caller);
-    }
+    write_new_cycles(cycles, caller);
     size_t listed = 0, others = 0;
     auto list = [&](const coroutine *co) {
         if (!is_asleep(co) || cycles.has(co))
@@ -126,11 +131,7 @@ void report(co_env *env, bool all_asleep) {
         write_asleep(env, cycles, caller);
         return;
     }
-    for (size_t i = 0; i < cycles.count(); ++i)
-        if (!was_reported(cycles, i)) {
-            note_reported(cycles, i);
-            write_cycle(cycles, i, caller);
-        }
+    write_new_cycles(cycles, caller);
 }
 
 } // namespace

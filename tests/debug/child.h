@@ -19,6 +19,13 @@ struct child_result {
     bool says(const std::string &what) const { return text.find(what) != std::string::npos; }
 };
 
+inline size_t count_of(const std::string &text, const std::string &what) {
+    size_t n = 0;
+    for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += what.size())
+        ++n;
+    return n;
+}
+
 template <class F> child_result in_child(F body) {
     int ends[2];
     if (pipe(ends) != 0)

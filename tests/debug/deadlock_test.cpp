@@ -62,13 +62,6 @@ void look(int times = 3) {
     }
 }
 
-size_t count_of(const std::string &text, const std::string &what) {
-    size_t n = 0;
-    for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += what.size())
-        ++n;
-    return n;
-}
-
 // A child that sleeps for ever in the end: what it said until all of it was there, 20 s at most. It still
 // lived then.
 std::string said_by_one_that_hangs(body run, const std::vector<std::string> &awaited) {
@@ -137,6 +130,45 @@ TEST_F(Deadlock, IsSaidOnceHoweverOftenItIsLooked) {
     EXPECT_EQ(1U, count_of(r.text, "corun: deadlock: coroutine 'a' (#N) waits for coroutine 'b' "
                                    "(#N), which waits for coroutine 'a' (#N)\n"))
         << r.text;
+}
+
+TEST_F(Deadlock, OfACycleThatWasSaidBeforeIsNotSaidAgainWhenAllSleep) {
+    child_result r = in_child([] {
+        static stCoRoutine_t *sleeper;
+        go_round(2);
+        sleeper = go("sleeper", [] { co_sleep_ms(20000); });
+        look();
+        dprintf(2, "The sleeper goes\n");
+        co_cancel(sleeper);
+        look();
+    });
+    size_t goes = r.text.find("The sleeper goes\n");
+    ASSERT_NE(std::string::npos, goes) << r.text;
+    EXPECT_LT(r.text.find(deadlock), goes) << r.text;
+    EXPECT_EQ(1U, count_of(r.text, deadlock)) << r.text;
+    EXPECT_EQ(1U, count_of(r.text.substr(goes), "all coroutines are asleep: 2 wait, ")) << r.text;
+}
+
+TEST_F(Deadlock, OfManyCyclesSixteenAreSaid) {
+    child_result r = in_child([] {
+        static co_mutex_t pairs[17][2];
+        for (auto &pair : pairs)
+            for (intptr_t first : {0, 1})
+                co_go(
+                    nullptr, nullptr,
+                    [](void *own) -> void * {
+                        auto *mine = static_cast<co_mutex_t *>(own);
+                        bool is_first = (mine - &pairs[0][0]) % 2 == 0;
+                        co_mutex_lock(mine);
+                        co_yield_now();
+                        co_mutex_lock(is_first ? mine + 1 : mine - 1);
+                        return nullptr;
+                    },
+                    &pair[first]);
+        look();
+    });
+    EXPECT_EQ(16U, count_of(r.text, deadlock)) << r.text;
+    EXPECT_EQ(1U, count_of(r.text, "all coroutines are asleep: 34 wait, ")) << r.text;
 }
 
 TEST_F(Deadlock, ThatAllSleepIsSaidWhereNobodyHoldsAnything) {
