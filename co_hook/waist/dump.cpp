@@ -126,6 +126,12 @@ bool is_runtime(uintptr_t pc) {
 
 } // namespace
 
+int walk_machine(const machine &m, void **pcs, int max) {
+    return walk_registers({m.at(REG_RBX), m.at(REG_RBP), m.at(REG_R12), m.at(REG_R13),
+                           m.at(REG_R14), m.at(REG_R15), m.at(REG_RSP), m.at(REG_RIP)},
+                          pcs, max);
+}
+
 int frames_of_thread(const thread *t, void **pcs, int max) {
     if (t->call_nr >= 0 && t->at_call) {
         const frame *f = t->at_call;

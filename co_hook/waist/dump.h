@@ -17,6 +17,7 @@
 //    missing the dump says so.
 #pragma once
 
+#include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/worker.h"
 
 #include <csignal>
@@ -34,6 +35,8 @@ void release_dump_signal();
 void request_dump(worker *w); // from anywhere, also from a signal handler
 // Its frames in the program's code, innermost first; one that is in a call, or parked.
 int frames_of_thread(const thread *t, void **pcs, int max);
+// The same of what a signal has interrupted.
+int walk_machine(const machine &m, void **pcs, int max);
 // For debug/deadlock.h's door: written by the dumper. In the loop.
 void report_deadlock(co_env *env, bool all_asleep);
 // Is the signal a request of `corun dump`?

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/overflow.h"
 
+#include "co_hook/waist/dump.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stderr.h"
@@ -39,10 +40,8 @@ stack_range stack_of(const thread *t) {
 
 bool is_there(uintptr_t at) {
     uintptr_t word;
-    block_in_kernel(all_signals & ~of_touches);
-    bool there = copy_from_user(&word, reinterpret_cast<const void *>(at), sizeof word);
-    block_in_kernel(all_signals);
-    return there;
+    faults_let_in window;
+    return copy_from_user(&word, reinterpret_cast<const void *>(at), sizeof word);
 }
 
 // A jump into a stack, for one, is none: what a smashed return address leads to.
@@ -75,9 +74,7 @@ void write_frames(const machine &m) {
         return;
     auto **pcs = reinterpret_cast<void **>(r);
     forget_code();
-    int n = walk_registers({m.at(REG_RBX), m.at(REG_RBP), m.at(REG_R12), m.at(REG_R13),
-                            m.at(REG_R14), m.at(REG_R15), m.at(REG_RSP), m.at(REG_RIP)},
-                           pcs, most_frames);
+    int n = walk_machine(m, pcs, most_frames);
     int hidden_from = innermost_shown, hidden_to = n - outermost_shown;
     for (int i = 0; i < n; ++i) {
         if (i == hidden_from && hidden_to > hidden_from) {
@@ -116,10 +113,8 @@ void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
         is_main ? "its limit (ulimit -s)"
                 : "--stack, or what the program asks for (pthread_attr_setstacksize)");
     sys::write(2, line, n);
-    // The walk touches memory that may not be there.
-    block_in_kernel(all_signals & ~of_touches);
+    faults_let_in window; // of the walk, and of who names its frames
     write_frames(m);
-    block_in_kernel(all_signals);
 }
 
 } // namespace corun::waist

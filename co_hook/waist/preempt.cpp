@@ -64,14 +64,11 @@ void note_preemption(worker *w, thread *t, const machine &m) {
         ++t->counts.line->times;
 }
 
-// Somebody who computes may keep anything in rsp. SIGSEGV is let through meanwhile: to a touch it is the
-// answer.
+// Somebody who computes may keep anything in rsp.
 bool has_stack_for_frame(const machine &m) {
     size_t bytes = signal_frame_bytes(m);
-    block_in_kernel(all_signals & ~of_touches);
-    bool has = can_write(reinterpret_cast<void *>(m.at(REG_RSP) - bytes), bytes);
-    block_in_kernel(all_signals);
-    return has;
+    faults_let_in window;
+    return can_write(reinterpret_cast<void *>(m.at(REG_RSP) - bytes), bytes);
 }
 
 } // namespace

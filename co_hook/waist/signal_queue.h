@@ -24,6 +24,14 @@ void set_blocked(thread *t, signal_set now);
 void set_mask_for_a_call(thread *t, signal_set mask); // the former one comes back
 void restore_former_mask(thread *t);
 void block_in_kernel(signal_set mask); // until kernel_mask() is in force again
+// In a handler, where all is blocked, SIGSEGV is let through: to a touch of the program's memory it is the answer.
+class faults_let_in {
+  public:
+    faults_let_in() { block_in_kernel(all_signals & ~of_touches); }
+    ~faults_let_in() { block_in_kernel(all_signals); }
+    faults_let_in(const faults_let_in &) = delete;
+    faults_let_in &operator=(const faults_let_in &) = delete;
+};
 void tell_mask();                      // what it is to have, after it had something else
 void hold_in_kernel(signal_set which); // besides what kernel_mask() says; 0: no more
 void count_thread(const thread *t, bool begins);

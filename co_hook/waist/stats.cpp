@@ -248,13 +248,8 @@ void time_turn_preempted(const thread *t, const machine &m, uintptr_t pc) {
     if (lasted < shortest_kept_cycles)
         return;
     keep_turn(t, now, "until it was preempted", [&](void **pcs, int max) {
-        // The walk touches memory that may not be there.
-        block_in_kernel(all_signals & ~of_touches);
-        int n = walk_registers({m.at(REG_RBX), m.at(REG_RBP), m.at(REG_R12), m.at(REG_R13),
-                                m.at(REG_R14), m.at(REG_R15), m.at(REG_RSP), m.at(REG_RIP)},
-                               pcs, max);
-        block_in_kernel(all_signals);
-        return n;
+        faults_let_in window;
+        return walk_machine(m, pcs, max);
     });
 }
 

@@ -209,8 +209,16 @@ void have_watcher() {
         create = !watcher_runs;
         watcher_runs = true;
     }
-    if (create && !create_watcher())
-        say("CORUN_DEBUG=blocked: no thread can be made: a hang is reported only when it ends");
+    if (create && !create_watcher()) {
+        {
+            spin_guard guard(&watches_lock);
+            watcher_runs = false; // tried again at the next turn
+        }
+        static bool is_said; // atomic
+        if (!__atomic_exchange_n(&is_said, true, __ATOMIC_RELAXED))
+            say("CORUN_DEBUG=blocked: no thread can be made: a hang is reported only when it ends, "
+                "or once one can");
+    }
 }
 
 // ---- The loop's side
@@ -239,10 +247,10 @@ void close_stretch(turn_watch *w, int64_t now) {
         return;
     int64_t began = w->began_ns, lasted = now - began;
     __atomic_store_n(&w->began_ns, int64_t{0}, __ATOMIC_RELEASE);
-    if (lasted > limit_ns())
+    if (lasted > limit_ns()) {
         keep(w, began, now);
-    if (lasted > limit_ns())
         say("%s kept the loop of thread %d from turning for %ld ms", w->who, w->tid, to_ms(lasted));
+    }
     if (lasted > w->longest_ns) {
         w->longest_ns = lasted;
         memcpy(w->longest, w->who, who_bytes);

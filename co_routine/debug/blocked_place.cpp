@@ -6,6 +6,7 @@
 #include "co_routine/base/raw_sys.h"
 #include "co_routine/core/env.h"
 #include "co_routine/debug/call_name.h"
+#include "co_routine/debug/fault_report.h"
 #include "co_routine/debug/symbol_names.h"
 #include "co_routine/debug/unwinder.h"
 
@@ -19,6 +20,7 @@ namespace corun {
 namespace {
 
 constexpr int most_frames = sizeof blocked_place::frames / sizeof blocked_place::frames[0];
+static_assert(most_frames <= frames_shown);
 
 // ---- A thread that computes answers by itself
 
@@ -235,14 +237,7 @@ unsigned describe_place(const blocked_place &place, char *out, unsigned size) {
 
 void write_frames_of(const blocked_place &place) {
     forget_names();
-    for (int i = 0; i < place.count; ++i) {
-        char line[400] = "corun:   ";
-        constexpr unsigned prefix = 9;
-        unsigned length = prefix + format_frame(line + prefix, sizeof line - prefix - 1, i,
-                                                place.frames[i], i == 0 && place.exact_first);
-        line[length++] = '\n';
-        sys::write(2, line, length);
-    }
+    write_report_frames(place.frames, place.count, place.exact_first);
 }
 
 } // namespace corun

@@ -30,7 +30,7 @@ namespace corun {
 // code that faulted.
 bool report_fault(uintptr_t address, uintptr_t sp);
 
-// The innermost. exact_first: the first address is that of an instruction, not behind one.
+// The innermost, to stderr. exact_first: the first address is that of an instruction, not behind one.
 inline constexpr int frames_shown = 16;
 void write_report_frames(void *const *pcs, int n, bool exact_first);
 
