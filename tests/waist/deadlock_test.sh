@@ -25,6 +25,14 @@ until_text() {
     done
     return 1
 }
+# Its one kernel thread sleeps: it has looked, and written all that it had to say. 20 s at most.
+until_asleep() {
+    for ((i = 0; i < 2000; ++i)); do
+        [[ "$(cat "/proc/$(job "$1")/stat" 2>/dev/null)" == *') S '* ]] && return
+        sleep 0.01
+    done
+    return 1
+}
 # The program lives, and SIGTERM ends it; what it said is in out.
 ends_by_term() {
     kill -0 "$(job "$1")" && kill -TERM "$(job "$1")"
@@ -52,7 +60,9 @@ begin twice_sleep twice sleep
 begin two_accept two accept
 for j in two three twice join inherit robust cond; do until_text $j.err "$asleep"; done
 until_text two_accept.err '^corun: deadlock: '
-sleep 1 # each report is written in one piece, but perhaps not yet
+for j in two three twice join inherit robust cond timed held twice_sleep two_accept cond_{accept,signal,awaits,pause,sleep}; do
+    until_text $j.out '^ready' && until_asleep $j || echo "not ok - $j does not come to rest"
+done
 
 verdict 'two: it lives on, and ends by SIGTERM' 'ends_by_term two'
 verdict '... the cycle, by name, once' '[ "$(count "^corun: deadlock: $T .worker-a. waits for $T .worker-b., which waits for $T .worker-a.$")/$(count "^corun: deadlock")" = 1/1 ]'
