@@ -94,8 +94,7 @@ void report_overflows(bool on) { are_reported = on; }
 
 void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
     stack_range stack = stack_of(t);
-    if (!are_reported || !stack.low || t->has_overflowed ||
-        !has_overflowed(t, stack, address, m))
+    if (!are_reported || !stack.low || t->has_overflowed || !has_overflowed(t, stack, address, m))
         return;
     t->has_overflowed = true;
     if (!is_stderr())

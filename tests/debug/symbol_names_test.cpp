@@ -19,8 +19,8 @@ __attribute__((noinline)) int function_of_no_dynamic_symbol(int i) {
 }
 
 #define SIXTY_FOUR "_of_sixty_four_characters_of_which_four_are_more_than_there_are_"
-__attribute__((noinline)) int function_of_a_long_name(int i) __asm__(
-    "long_name" SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR);
+__attribute__((noinline)) int
+function_of_a_long_name(int i) __asm__("long_name" SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR);
 int function_of_a_long_name(int i) {
     __asm__ volatile("" : "+r"(i));
     return i + 2;
