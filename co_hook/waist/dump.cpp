@@ -8,7 +8,6 @@
 #include "co_hook/waist/published.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
-#include "co_hook/waist/stderr.h"
 #include "co_hook/waist/thread_names.h"
 
 #include "co_routine/base/check.h"
@@ -16,6 +15,7 @@
 #include "co_routine/debug/backtrace.h"
 #include "co_routine/debug/deadlock.h"
 #include "co_routine/debug/dump.h"
+#include "co_routine/debug/stderr.h"
 #include "co_routine/debug/stretches.h"
 #include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/park.h"
@@ -67,7 +67,7 @@ template <class... Args> void add(const char *format, Args... args) {
 
 // By native calls that do not wait. A reader that is gone, or a limit of files, is no reason for a signal.
 word write_piece(const char *from, size_t bytes) {
-    constexpr signal_set of_writing = bit_of(SIGPIPE) | bit_of(SIGXFSZ);
+    constexpr signal_set of_writing = bit_of(SIGPIPE) | bit_of(SIGXFSZ) | bit_of(SIGTTOU);
     block_in_kernel(kernel_mask() | of_writing);
     word n = sys::write(2, from, bytes);
     if (n == -EPIPE || n == -EFBIG)
@@ -298,7 +298,8 @@ void *dump_forever(void *) {
         bool asleep = dump.all_asleep;
         if (dump.deadlock) {
             dump.deadlock = dump.all_asleep = false;
-            write_deadlock(w, asleep);
+            if (is_stderr(asked::no))
+                write_deadlock(w, asleep);
         }
         while (__atomic_exchange_n(&w->dump_requested, false, __ATOMIC_ACQ_REL))
             write_dump(w);

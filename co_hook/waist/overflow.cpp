@@ -4,13 +4,13 @@
 #include "co_hook/waist/dump.h"
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
-#include "co_hook/waist/stderr.h"
 #include "co_hook/waist/thread_names.h"
 #include "co_hook/waist/worker.h"
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/user_memory.h"
 #include "co_routine/debug/dump.h"
+#include "co_routine/debug/stderr.h"
 #include "co_routine/debug/unwinder.h"
 
 #include <sys/mman.h>

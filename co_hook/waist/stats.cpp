@@ -8,12 +8,12 @@
 #include "co_hook/waist/signal_queue.h"
 #include "co_hook/waist/stats_memory.h"
 #include "co_hook/waist/stats_table.h"
-#include "co_hook/waist/stderr.h"
 #include "co_hook/waist/thread_names.h"
 
 #include "co_routine/base/check.h"
 #include "co_routine/base/clock.h"
 #include "co_routine/debug/call_name.h"
+#include "co_routine/debug/stderr.h"
 #include "co_routine/debug/stretches.h"
 #include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/offload.h"

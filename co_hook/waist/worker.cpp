@@ -147,7 +147,7 @@ const calls::futex_threads threads_of_futexes{
 
 // All threads wait for each other, and the handler of a signal might wake one.
 bool handles_a_signal(const co_env *) {
-    constexpr signal_set harmless = of_faults | bit_of(SIGABRT) | bit_of(32) | bit_of(33);
+    constexpr signal_set harmless = bit_of(32) | bit_of(33); // libc's own
     for (int s = 1; s <= most_signals; ++s)
         if (actions[s].has_handler() && !(bit_of(s) & harmless))
             return true;

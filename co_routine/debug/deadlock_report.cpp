@@ -7,6 +7,7 @@
 #include "co_routine/debug/blocked_place.h"
 #include "co_routine/debug/deadlock.h"
 #include "co_routine/debug/dump.h"
+#include "co_routine/debug/stderr.h"
 #include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/offload.h"
 
@@ -36,10 +37,10 @@ bool value_in(const char *status, const char *label, unsigned base, uint64_t *ou
     return true;
 }
 
-// Signals whose handlers the program's own code raises, and those that libc and corun handle.
+// Signals that libc and corun handle. Any other process may send the rest, SIGABRT too.
 uint64_t harmless_signals() {
     uint64_t set = 0;
-    for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT, 32, 33})
+    for (int s : {SIGSEGV, SIGBUS, 32, 33})
         set |= uint64_t{1} << (s - 1);
     return asks_by_signal() ? set | uint64_t{1} << (SIGURG - 1) : set;
 }
@@ -63,7 +64,7 @@ bool may_be_woken(const co_env *) {
 
 // ---- The text
 
-void write_line(const char *line, unsigned length) { sys::write(2, line, length); }
+void write_line(const char *line, unsigned length) { write_to_stderr(line, length); }
 
 void write_one(const coroutine *co, void *caller) {
     char line[dump_line_bytes];

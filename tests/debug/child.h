@@ -5,6 +5,7 @@
 //     child_result r = in_fresh_process("Suite.DISABLED_Case", {"CORUN_DEBUG=overflow"});
 #pragma once
 
+#include "co_routine/debug/stderr.h"
 #include <cstdlib>
 #include <string>
 #include <sys/wait.h>
@@ -33,6 +34,7 @@ template <class F> child_result in_child(F body) {
     pid_t pid = fork();
     if (pid == 0) {
         dup2(ends[1], 2);
+        corun::note_stderr(); // as if it had been so from the start
         close(ends[0]);
         close(ends[1]);
         alarm(60);
