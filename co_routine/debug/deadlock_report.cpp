@@ -42,6 +42,8 @@ uint64_t harmless_signals() {
     uint64_t set = 0;
     for (int s : {SIGSEGV, SIGBUS, 32, 33})
         set |= uint64_t{1} << (s - 1);
+    if (has_fibers()) // which the sanitizers handle, too
+        set |= uint64_t{1} << (SIGFPE - 1) | uint64_t{1} << (SIGILL - 1);
     return asks_by_signal() ? set | uint64_t{1} << (SIGURG - 1) : set;
 }
 
