@@ -47,6 +47,8 @@ TEST(SymbolNames, ThatAreLongerThanTheRoomAreCut) {
 }
 
 TEST(SymbolNames, StayWholeWhileAnotherThreadForgets) {
+    if (under_tsan)
+        GTEST_SKIP() << "ThreadSanitizer starts no threads in the child of a fork";
     child_result r = in_child([] {
         std::atomic<bool> ends{false};
         std::thread forgetter([&] {

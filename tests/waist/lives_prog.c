@@ -308,14 +308,15 @@ static void all_numbers_are_the_programs(void) {
 static int ends[2];
 static void *write_later(void *unused) {
     usleep(20000);
-    say("send", send(ends[1], "x", 1, 0));
-    return unused;
+    return send(ends[1], "x", 1, 0) == 1 ? unused : NULL;
 }
 static void receive(const char *what) {
     char c;
-    pthread_t t = begin(write_later, NULL);
+    void *sent;
+    pthread_t t = begin(write_later, &c);
     say(what, recv(ends[0], &c, 1, 0));
-    pthread_join(t, NULL);
+    pthread_join(t, &sent);
+    puts(sent == &c ? "sent" : "not sent");
 }
 static void limit(int ms) {
     struct timeval t = {.tv_usec = 1000L * ms};
@@ -346,10 +347,9 @@ static void in_a_child(int fd, int flags) {
     }
     end_of_child(pid);
 }
-static void *read_both(void *unused) {
-    char room[8];
-    say("read", read(ends[0], room, sizeof room));
-    return unused;
+static void *read_one(void *unused) {
+    char c;
+    return read(ends[0], &c, 1) == 1 ? unused : NULL;
 }
 static void flags_are_shared_with_a_child(void) {
     char c;
@@ -358,10 +358,12 @@ static void flags_are_shared_with_a_child(void) {
         return;
     say("non-blocking", read(ends[0], &c, 1));
     in_a_child(ends[0], 0);
-    pthread_t t = begin(read_both, NULL); // which waits, while the others go on
+    void *got;
+    pthread_t t = begin(read_one, &c); // which waits, while the others go on
     usleep(20000);
     say("write", write(ends[1], "x", 1));
-    pthread_join(t, NULL);
+    pthread_join(t, &got);
+    puts(got == &c ? "read" : "not read");
     in_a_child(ends[0], O_NONBLOCK);
     say("non-blocking again", read(ends[0], &c, 1));
     socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
