@@ -8,7 +8,7 @@
 // Rules
 //  - co_dump writes with raw calls, a line each: the thread stands still while fd does not take them.
 //  - Names of functions: see format_frame. File and offset are what addr2line wants.
-//  - 2 KiB of stack, 10 KiB more with frames.
+//  - 4 KiB of stack, 10 KiB more with frames.
 #pragma once
 
 #include "co_routine/core/env.h"

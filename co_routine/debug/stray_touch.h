@@ -11,7 +11,7 @@
 // alone, so its bytes are there, and it stays accessible.
 //
 // Rules
-//  - In the fault handler: nothing is allocated but by mmap, and no lock is taken.
+//  - In the fault handler: nothing is allocated but by mmap, and no lock is taken but those of dladdr and of libunwind's cache.
 //  - The owner may be another thread's, which goes on meanwhile: what is its own is copied out by the kernel.
 #pragma once
 
