@@ -95,7 +95,8 @@ TEST_F(Stretches, AreInTheDumpWithTheFramesOfThatTime) {
     EXPECT_EQ(8U, count_of(dump, "\nstretch: ")) << r.text;
     EXPECT_EQ(8U, count_of(dump, " ago: coroutine 'spinner' (#N) of thread ")) << r.text;
     if (!under_asan && !under_tsan) { // whose own handlers stand in between
-        EXPECT_GE(count_of(dump, "spin_in_this_function"), 6U) << r.text;
+        // Without libunwind a walk ends where it was interrupted in the vdso: i386, mostly.
+        EXPECT_GE(count_of(dump, "spin_in_this_function"), sizeof(void *) == 8 ? 6U : 1U) << r.text;
     }
 }
 
