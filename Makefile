@@ -252,7 +252,8 @@ $(foreach s,$(suites),$(eval $(call suite_rule,$s)))
 only := $(strip $(foreach v,ARCH SAN SUITES,$(if $(filter command,$(origin $v)),$v)))
 # Under SAN=thread; suite:gtest-filter names a part of one. Not hooks: TSan has functions of the same names in
 # front of libc's and knows its locks by them, it starts no threads after a fork and dies of what it does not
-# know. Not co_ctx: it delays signals. Not stress: five minutes. What users see of the hooks under it, debug/sanitizers_test.sh runs.
+# know. Not co_ctx: it delays signals. Not stress: five
+# minutes. Not waist: corun refuses programs of sanitizers. What users see of the hooks under it, debug/sanitizers_test.sh runs.
 TSAN_SUITES ?= $(filter-out co_ctx hooks stress waist,$(suites))
 export ARCH SAN BUILD B CC CXX AR ARCHFLAGS TSAN_SUITES
 

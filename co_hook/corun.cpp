@@ -4,6 +4,7 @@
  *
  *     corun [OPTION]... [--] COMMAND [ARGUMENT]...        man/corun.1 has the options
  *     corun --check COMMAND
+ *     corun dump|ps|stack|top PID                         a process that runs so, looked at (launcher/inspect.h)
  *
  * It looks whether that can work, puts libcorun_waist.so in front of LD_PRELOAD and becomes the
  * program; all that follows is the library's (waist/start.cpp). What cannot work is refused here, with

@@ -142,7 +142,7 @@ word sendto(int fd, const void *buffer, size_t n, int flags, const sockaddr *add
 
 word sendmsg(int fd, const msghdr *message, int flags) {
     word r = send_parts(fd, message, flags);
-    if (r > 0)
+    if (!sys::failed(r)) // 0 bytes may carry descriptors, too
         note_sent(message);
     return r;
 }

@@ -4,6 +4,8 @@
 #include "co_hook/launcher/elf_file.h"
 #include "co_hook/launcher/text.h"
 
+#include "co_routine/base/clock.h"
+
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace corun::launcher {
@@ -19,6 +22,13 @@ namespace corun::launcher {
 namespace {
 
 constexpr char library[] = "libcorun_waist.so";
+
+// The last error, and who may.
+const char *why() {
+    bool is_forbidden = errno == EACCES || errno == EPERM;
+    return text("%s%s", strerror(errno),
+                is_forbidden ? ": its user and root may look at it, as ptrace(2) has it" : "");
+}
 
 int number(const char *digits) {
     size_t length = strlen(digits);
@@ -32,7 +42,7 @@ bool find_library(int pid, uintptr_t *start, char **file) {
     FILE *maps = fopen(text("/proc/%d/maps", pid), "re");
     if (maps == nullptr)
         fail(exit_cannot, "process %d: %s", pid,
-             errno == ENOENT ? "there is none" : strerror(errno));
+             errno == ENOENT ? "there is none" : why());
     char line[4096];
     while (fgets(line, sizeof line, maps) != nullptr) {
         line[strcspn(line, "\n")] = '\0';
@@ -76,6 +86,8 @@ bool read_memory(const attached &p, const void *from, void *to, size_t bytes) {
     return process_vm_readv(p.pid, &ours, 1, &theirs, 1, 0) == static_cast<ssize_t>(bytes);
 }
 
+namespace {
+
 attached attach(const char *pid) {
     attached p;
     p.pid = number(pid);
@@ -95,13 +107,15 @@ attached attach(const char *pid) {
              p.pid);
     p.published_at = reinterpret_cast<const void *>(start + symbol->st_value);
     if (!read_memory(p, p.published_at, &p.shown, sizeof p.shown))
-        fail(exit_cannot, "process %d: its memory cannot be read: %s", p.pid, strerror(errno));
+        fail(exit_cannot, "process %d: its memory cannot be read: %s", p.pid, why());
     if (memcmp(p.shown.magic, waist::published_magic, sizeof p.shown.magic) != 0 ||
         p.shown.bytes != sizeof p.shown || p.shown.layout != waist::layout_of_this_build())
         fail(exit_cannot, "process %d was started by another version of corun: use that one",
              p.pid);
     return p;
 }
+
+} // namespace
 
 attached attach_to_threads(const char *pid) {
     attached p = attach(pid);
@@ -112,9 +126,23 @@ attached attach_to_threads(const char *pid) {
     return p;
 }
 
+namespace {
+int64_t works_since; // 0: it does not give way
+} // namespace
+
 void give_way() {
     constexpr int a_little = 5;
     setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + a_little);
+    works_since = now_ns();
+}
+
+void sleep_at_times() {
+    constexpr int64_t at_once_ns = ns_per_ms / 5;
+    constexpr timespec a_moment = {0, ns_per_ms / 10};
+    if (works_since == 0 || now_ns() - works_since < at_once_ns)
+        return;
+    nanosleep(&a_moment, nullptr);
+    works_since = now_ns();
 }
 
 } // namespace corun::launcher

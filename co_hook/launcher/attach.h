@@ -33,9 +33,6 @@ class file_of {
     char path_[32] = "";
 };
 
-// By the digits of its number. What is wrong ends the launcher with a line and 125.
-attached attach(const char *pid);
-
 // False: it is not there any more, or never was.
 bool read_memory(const attached &p, const void *from, void *to, size_t bytes);
 
@@ -49,12 +46,16 @@ template <class T> struct copy_of {
     }
 };
 
-// The same, and there are threads to ask about: it has a second one, or had it.
+// By the digits of its number. It has a second thread, or had it. What is wrong ends the launcher with a line
+// and 125.
 attached attach_to_threads(const char *pid);
 
 // To processes of the usual priority, from now on: where a server has all processors to itself, who lists its
 // threads waits for it. Not for who stops it.
 void give_way();
+// Then called for each piece of long work: it sleeps now and again. Who works on keeps a core for milliseconds,
+// whatever its priority, and as long waits each request that the server has there.
+void sleep_at_times();
 
 } // namespace corun::launcher
 

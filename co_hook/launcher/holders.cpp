@@ -18,7 +18,7 @@ thread_row *row_of(const thread_list &list, int tid) {
     return r != end && r->tid == tid ? r : nullptr;
 }
 
-const thread_row *next(const thread_list &list, const thread_row *r) {
+thread_row *next(const thread_list &list, const thread_row *r) {
     bool waits = !r->has_limit && r->holder != 0 && r->holder != r->tid;
     return waits ? row_of(list, r->holder) : nullptr;
 }
@@ -48,21 +48,13 @@ void find_deadlocks(const thread_list &list) {
             r.joins = false;
         }
     }
-    // Two that follow the same way, one of them twice as fast, meet in a cycle; then all of it is marked.
+    // Each way is followed until it comes to where one was: that was this walk, so it is a cycle, or an earlier one.
     for (size_t i = 0; i < list.count; i++) {
-        const thread_row *slow = &list.rows[i], *fast = slow;
-        while (fast != nullptr && !fast->is_deadlocked) {
-            fast = next(list, fast);
-            fast = fast == nullptr ? nullptr : next(list, fast);
-            slow = next(list, slow);
-            if (fast == nullptr || fast != slow || fast->is_deadlocked)
-                continue;
-            const thread_row *at = fast;
-            do {
-                list.rows[at - list.rows].is_deadlocked = true;
-                at = next(list, at);
-            } while (at != fast);
-        }
+        thread_row *r = &list.rows[i];
+        for (; r != nullptr && r->walk == 0; r = next(list, r))
+            r->walk = i + 1;
+        for (; r != nullptr && r->walk == i + 1 && !r->is_deadlocked; r = next(list, r))
+            r->is_deadlocked = true;
     }
 }
 

@@ -32,6 +32,12 @@ attached only_process(char **arguments) {
     return attach_to_threads(arguments[0]);
 }
 
+int written() {
+    if (fflush(stdout) != 0)
+        fail(exit_cannot, "stdout: %s", strerror(errno));
+    return 0;
+}
+
 int dump(char **arguments) {
     attached p = only_process(arguments);
     siginfo_t info{};
@@ -47,7 +53,7 @@ int dump(char **arguments) {
     if (n < 0)
         fail(exit_cannot, "process %d has closed its stderr, where the dump would go", p.pid);
     printf("process %d writes the dump to its stderr (%s)\n", p.pid, printable(where));
-    return 0;
+    return written();
 }
 
 int ps(char **arguments) {
@@ -57,7 +63,7 @@ int ps(char **arguments) {
     puts(head_of_rows(false));
     for (size_t i = 0; i < list.count; i++)
         puts(line_of(p, list.rows[i], nullptr));
-    return fflush(stdout) == 0 ? 0 : exit_cannot;
+    return written();
 }
 
 void show_stack(const attached &p, const thread_row &listed) {
@@ -100,7 +106,7 @@ int stack(char **arguments) {
     }
     if (id != nullptr && !is_found)
         fail(exit_cannot, "process %d has no thread %s; corun ps %d lists them", p.pid, id, p.pid);
-    return fflush(stdout) == 0 ? 0 : exit_cannot;
+    return written();
 }
 
 struct command {

@@ -81,6 +81,7 @@ void read_internet(const attached &p, const char *name, int family) {
         if (sscanf(line, " %*[^:]: %63s %63s %x %*s %*s %*s %*s %*s %lu", local, remote, &state,
                    &inode) != 4)
             continue;
+        sleep_at_times();
         constexpr unsigned listening = 0x0A, established = 0x01;
         bool is_tcp = begins(name, "tcp"), listens = is_tcp && state == listening;
         const char *address = address_of(listens ? local : remote, family);
@@ -140,6 +141,7 @@ const char *peer_of(const attached &p, int fd) {
     char target[64] = "", path[64];
     unsigned long inode = 0;
     snprintf(path, sizeof path, "/proc/%d/fd/%d", p.pid, fd);
+    sleep_at_times();
     ssize_t n = readlink(path, target, sizeof target - 1);
     if (n <= 0 || sscanf(target, "socket:[%lu]", &inode) != 1)
         return "";

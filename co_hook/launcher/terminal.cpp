@@ -5,6 +5,7 @@
 
 #include "co_routine/base/clock.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -21,7 +22,7 @@ namespace {
 
 // Another screen without a cursor, where long lines are cut; and back.
 constexpr char enter[] = "\033[?1049h\033[?25l\033[?7l", leave[] = "\033[?7h\033[?25h\033[?1049l";
-constexpr int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH};
+constexpr int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH};
 
 termios before;
 bool is_ours;
@@ -32,7 +33,8 @@ volatile sig_atomic_t came[NSIG];
 int output = STDOUT_FILENO;
 constexpr timespec a_moment = {1, 0};
 
-bool is_to_be_obeyed(int s) { return came[s] != 0 && s != SIGWINCH; }
+bool is_news(int s) { return s == SIGWINCH || s == SIGCONT; } // for the next screen
+bool is_to_be_obeyed(int s) { return came[s] != 0 && !is_news(s); }
 
 // A terminal may take nothing for a long time (^S, a connection that is dead). Signals come meanwhile; with one that
 // is to be obeyed the rest is left out. at_most: nullptr: however long it takes.
@@ -100,7 +102,6 @@ void obey(int s) {
     sigprocmask(SIG_UNBLOCK, &only, nullptr);
     sigprocmask(SIG_BLOCK, &only, nullptr); // stopped, and continued
     handle(s, note_signal);
-    tcgetattr(STDIN_FILENO, &before);
     take_terminal();
 }
 
@@ -149,16 +150,20 @@ int key_until(int64_t ns) {
             if (came[s] == 0)
                 continue;
             came[s] = 0;
-            if (s != SIGWINCH)
+            if (s == SIGCONT) // a shell may have taken the terminal meanwhile
+                take_terminal();
+            else if (!is_news(s))
                 obey(s);
             return no_key;
         }
-        int64_t left = ns - now_ns();
-        if (left <= 0)
-            return no_key;
+        // Asked at least once, also where it is too late: else nothing would end a screen that takes too long.
+        int64_t left = std::max<int64_t>(ns - now_ns(), 0);
         timespec t{left / ns_per_s, left % ns_per_s};
         pollfd input{STDIN_FILENO, POLLIN, 0};
-        if (ppoll(&input, 1, &t, &open_mask) <= 0)
+        int ready = ppoll(&input, 1, &t, &open_mask);
+        if (ready == 0)
+            return no_key;
+        if (ready < 0)
             continue;
         unsigned char c = 0;
         ssize_t n = read(STDIN_FILENO, &c, 1);
@@ -196,15 +201,16 @@ void screen::line(const char *text, bool is_head) {
         add(next, sizeof next - 1);
     size_t length = 0;
     auto is_inside = [](char c) { return (c & 0xC0) == 0x80; }; // of a character of UTF-8
-    for (int columns = 0; text[length] != '\0'; length++)
-        if (!is_inside(text[length]) && ++columns > window_.columns)
-            break;
+    int columns = 0;
+    for (; text[length] != '\0' && (is_inside(text[length]) || columns < window_.columns); length++)
+        columns += !is_inside(text[length]);
     if (is_head)
         add(reverse, sizeof reverse - 1);
     add(text, length);
     if (is_head)
         add(plain, sizeof plain - 1);
-    add(rest_of_line, sizeof rest_of_line - 1);
+    if (columns < window_.columns) // else the cursor stands on the last character
+        add(rest_of_line, sizeof rest_of_line - 1);
 }
 
 void screen::show() {

@@ -214,9 +214,11 @@ thread_list read_threads(const attached &p) {
     reader r = reader_of(p, w->env, all.env->event_loop);
     thread_list list{array<thread_row>(threads), 0, all.env->counts.switches};
     for (size_t i = 0; i < threads; i++)
-        if (has_thread[i])
+        if (has_thread[i]) {
+            sleep_at_times();
             list.rows[list.count++] =
                 r.row_of(places[i], blocks[i], theirs[i], has_extra[i] ? &extras[i] : nullptr);
+        }
     if (r.pagemap >= 0)
         close(r.pagemap);
     free(blocks);

@@ -25,6 +25,7 @@ struct thread_row {
     int holder; // the thread that it waits for: that holds the mutex, or that it joins; 0: not known
     bool joins;         // it waits for that one's end
     bool is_deadlocked; // and in the end for itself
+    size_t walk;        // the number of the walk that came by first (holders.cpp)
 };
 
 struct thread_list {

@@ -48,8 +48,8 @@ constexpr order orders[] = {
      [](row_pair a, row_pair b) { return strcmp(word_of(b.r.state), word_of(a.r.state)); }},
     {'i', "id", false, [](row_pair, row_pair) { return 0; }},
 };
-constexpr char keys_line[] = "sort by s switch/s, t switches, f for, u used, c call, n name, a "
-                             "state, i id; r reverses; q quits";
+constexpr char keys_line[] = // for 80 columns
+    "s switch/s t total f for u used c call n name a state i id, r reverse, q quit";
 
 struct asked {
     const char *pid = nullptr;
@@ -250,6 +250,7 @@ constexpr char usage[] =
     "  -n    ends after so many\n"
     "  -s    sorted by switches (in a second), total, for, used, call, name, state or id\n"
     "  -r    the other way round\n"
+    "  -h    this text\n"
     "\n"
     "In a terminal also by the keys that stand there; space looks now, q quits.\n";
 

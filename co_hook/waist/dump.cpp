@@ -65,17 +65,6 @@ template <class... Args> void add(const char *format, Args... args) {
     add_line(line, format_line(line, sizeof line, format, args...));
 }
 
-// By native calls that do not wait. A reader that is gone, or a limit of files, is no reason for a signal.
-word write_piece(const char *from, size_t bytes) {
-    constexpr signal_set of_writing = bit_of(SIGPIPE) | bit_of(SIGXFSZ) | bit_of(SIGTTOU);
-    block_in_kernel(kernel_mask() | of_writing);
-    word n = sys::write(2, from, bytes);
-    if (n == -EPIPE || n == -EFBIG)
-        sys::call(sys::nr_rt_sigtimedwait, &of_writing, nullptr, &sys::at_once, sys::sigset_bytes);
-    block_in_kernel(kernel_mask());
-    return n;
-}
-
 // The others run while stderr takes nothing. What cannot be written is dropped.
 void write_out() {
     constexpr size_t never_waits = PIPE_BUF; // fits where poll says that there is room
@@ -84,7 +73,7 @@ void write_out() {
         if (calls::poll(&room, 1, -1, nullptr) < 0)
             break;
         size_t left = dump.length - done;
-        word n = write_piece(dump.text + done, left < never_waits ? left : never_waits);
+        word n = write_without_signals(dump.text + done, left < never_waits ? left : never_waits);
         if (n <= 0 && n != -EINTR && n != -EAGAIN)
             break;
         done += n > 0 ? static_cast<size_t>(n) : 0;
@@ -286,7 +275,9 @@ void write_dump(worker *w) {
     add_head(w);
     while (write_some(w)) {
     }
+    write_out(); // room for what is as long as that
     add_cycles(w);
+    write_out();
     add_stretches();
     add("corun: end of the dump\n");
     write_out();
@@ -303,7 +294,8 @@ void *dump_forever(void *) {
         }
         while (__atomic_exchange_n(&w->dump_requested, false, __ATOMIC_ACQ_REL))
             write_dump(w);
-        park(request_kind, {}, no_deadline);
+        if (!dump.deadlock) // it may have come while stderr took nothing
+            park(request_kind, {}, no_deadline);
     }
 }
 

@@ -64,7 +64,7 @@ bool has_overflowed(const thread *t, const stack_range &stack, uintptr_t address
 
 void write_frame(int number, void *pc, bool exact_pc) {
     char line[dump_line_bytes];
-    sys::write(2, line, format_dumped_frame(line, sizeof line, number, pc, exact_pc));
+    write_to_stderr(line, format_dumped_frame(line, sizeof line, number, pc, exact_pc));
 }
 
 void write_frames(const machine &m) {
@@ -79,8 +79,8 @@ void write_frames(const machine &m) {
     for (int i = 0; i < n; ++i) {
         if (i == hidden_from && hidden_to > hidden_from) {
             char line[64];
-            sys::write(2, line,
-                       format_line(line, sizeof line, "    ... %d frames ...\n", hidden_to - i));
+            write_to_stderr(
+                line, format_line(line, sizeof line, "    ... %d frames ...\n", hidden_to - i));
             i = hidden_to;
         }
         write_frame(i, pcs[i], i == 0);
@@ -97,7 +97,7 @@ void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
     if (!are_reported || !stack.low || t->has_overflowed || !has_overflowed(t, stack, address, m))
         return;
     t->has_overflowed = true;
-    if (!is_stderr())
+    if (!is_stderr(asked::no))
         return;
     bool is_main = t->stack_low == 0;
     char line[dump_line_bytes], who[96], used[48] = "";
@@ -111,7 +111,7 @@ void look_for_overflow(thread *t, const machine &m, uintptr_t address) {
         stack.bytes(), used, reinterpret_cast<void *>(address),
         is_main ? "its limit (ulimit -s)"
                 : "--stack, or what the program asks for (pthread_attr_setstacksize)");
-    sys::write(2, line, n);
+    write_to_stderr(line, n);
     faults_let_in window; // of the walk, and of who names its frames
     write_frames(m);
 }

@@ -63,14 +63,21 @@ constexpr uint32_t layout_of_this_build() {
                      offsetof(coroutine, turns),
                      offsetof(co_extra, name),
                      offsetof(co_env, all),
-                     offsetof(co_env, counts),
+                     offsetof(co_env, counts) + offsetof(env_counts, switches),
                      offsetof(co_env, event_loop),
                      offsetof(wait_kind, call),
                      offsetof(wait_kind, subject_is_fd),
                      offsetof(loop, began_cycles),
                      offsetof(loop, began_ns),
+                     offsetof(frame, r12),
+                     offsetof(frame, r13),
+                     offsetof(frame, r14),
+                     offsetof(frame, r15),
+                     offsetof(frame, rbp),
                      offsetof(frame, rbx),
                      offsetof(frame, rdi),
+                     offsetof(frame, rsi),
+                     offsetof(frame, rdx),
                      offsetof(frame, slot)})
         hash = (hash ^ static_cast<uint32_t>(n)) * 16777619;
     return hash;

@@ -157,9 +157,9 @@ bool handles_a_signal(const co_env *) {
 void begin_debugging(worker *w) {
     constexpr unsigned of_corun_stacks = CO_DEBUG_STACKS | CO_DEBUG_OVERFLOW | CO_DEBUG_HOOKS;
     if (debug_flags() & of_corun_stacks)
-        warn(
-            "CORUN_DEBUG: stacks, overflow and hooks say nothing here: the stacks are libc's, with "
-            "its guards, and no function is replaced");
+        warn("CORUN_DEBUG: stacks, private, overflow and hooks say nothing here: the stacks are "
+             "libc's, with "
+             "its guards, and no function is replaced");
     deadlocks = {handles_a_signal, report_deadlock};
     code_info = info_of_code;
     places_by_stack = true;

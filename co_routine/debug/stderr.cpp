@@ -36,20 +36,24 @@ bool is_stderr(asked a) {
     return same || S_ISCHR(s.stx_mode) || (S_ISREG(s.stx_mode) && is_log);
 }
 
-void write_to_stderr(const char *text, size_t length) {
-    pollfd room{2, POLLOUT, 0};
-    if (!is_stderr(asked::no) || sys::ppoll(&room, 1, &sys::at_once, nullptr) <= 0)
-        return;
-    uint64_t of_writing = 0, before = 0;
+long write_without_signals(const char *text, size_t length) {
+    uint64_t of_writing = 0, before = 0, pending = 0;
     for (int s : {SIGPIPE, SIGXFSZ, SIGTTOU})
         of_writing |= uint64_t{1} << (s - 1);
     sys::call(SYS_rt_sigprocmask, SIG_BLOCK, &of_writing, &before, sys::sigset_bytes);
+    sys::call(SYS_rt_sigpending, &pending, sys::sigset_bytes);
     sys::word n = sys::write(2, text, length);
-    uint64_t ours =
-        of_writing & ~before; // one that was blocked may be pending by somebody else's doing
+    uint64_t ours = of_writing & ~pending; // what was pending is somebody else's doing
     if ((n == -EPIPE || n == -EFBIG) && ours)
         sys::call(sys::nr_rt_sigtimedwait, &ours, nullptr, &sys::at_once, sys::sigset_bytes);
     sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sys::sigset_bytes);
+    return n;
+}
+
+void write_to_stderr(const char *text, size_t length) {
+    pollfd room{2, POLLOUT, 0};
+    if (is_stderr(asked::no) && sys::ppoll(&room, 1, &sys::at_once, nullptr) > 0)
+        write_without_signals(text, length);
 }
 
 } // namespace corun

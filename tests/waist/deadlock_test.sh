@@ -7,6 +7,7 @@ unset CORUN_DEBUG CORUN_OPTIONS LD_PRELOAD
 prog=$B/tests/waist/deadlock_prog
 [ -x "$prog" ] || { echo "$prog is not built"; exit 1; }
 cd "$scratch" || exit 1
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$scratch"' EXIT # they wait for ever
 
 # begin NAME WORDS...: the program with these words, in the background; NAME.out, NAME.err, its pid in job_NAME.
 begin() {
@@ -61,7 +62,7 @@ begin two_accept two accept
 for j in two three twice join inherit robust cond; do until_text $j.err "$asleep"; done
 until_text two_accept.err '^corun: deadlock: '
 for j in two three twice join inherit robust cond timed held twice_sleep two_accept cond_{accept,signal,awaits,pause,sleep}; do
-    until_text $j.out '^ready' && until_asleep $j || echo "not ok - $j does not come to rest"
+    until_text $j.out '^ready' && until_asleep $j || { echo "not ok - $j does not come to rest"; status=1; }
 done
 
 verdict 'two: it lives on, and ends by SIGTERM' 'ends_by_term two'
@@ -102,14 +103,15 @@ verdict '... and corun ps marks them, and nobody else' '[ "$(grep -cE "^ *[0-9]+
 # stderr that takes nothing.
 mkfifo full
 exec 8<>full
-dd if=/dev/zero of=full bs=64k count=1 status=none
+yes '' | dd of=full bs=4096 count=16 iflag=fullblock oflag=nonblock 2>said
 : >served.out
 "$B/corun" "$prog" two serve <>served.in >served.out 2>&8 &
 job_served=$!
 until_text served.out '^ready'
-sleep 1
 echo 4 >served.in
 verdict 'stderr takes nothing: the others go on' 'until_text served.out "^4$"'
+cat <&8 >full.err &
+verdict '... and it comes as soon as there is room' 'until_text full.err "^corun: deadlock: "'
 kill -TERM "$job_served"
 exec 8>&-
 wait "$job_served"

@@ -48,7 +48,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
     chmod 755 "$scratch"
     cp "$B/corun" .
     denied() { setpriv --reuid=65534 --clear-groups ./corun "$@" >said 2>&1; [ $? = 125 ] && [ "$(wc -l <said)" = 1 ] &&
-        grep -qE "^corun: process $pid: .*(Permission denied|Operation not permitted)$" said; }
+        grep -qE "^corun: process $pid: .*(Permission denied|Operation not permitted): its user and root may" said; }
     verdict "another user's process: an error" 'denied stack $pid && denied ps $pid && denied top -b $pid'
 else
     echo 'skip - another user: not root, or no setpriv'
