@@ -41,8 +41,7 @@ int number(const char *digits) {
 bool find_library(int pid, uintptr_t *start, char **file) {
     FILE *maps = fopen(text("/proc/%d/maps", pid), "re");
     if (maps == nullptr)
-        fail(exit_cannot, "process %d: %s", pid,
-             errno == ENOENT ? "there is none" : why());
+        fail(exit_cannot, "process %d: %s", pid, errno == ENOENT ? "there is none" : why());
     char line[4096];
     while (fgets(line, sizeof line, maps) != nullptr) {
         line[strcspn(line, "\n")] = '\0';

@@ -100,10 +100,11 @@ void walk(const attached &p, const switch_registers &r, view *v, frames *out) {
     int own = 0; // corun's own, above those of the program
     while (own < n && is_runtime(p, out->pcs[own]))
         own++;
+    if (own > 0)
+        out->first_is_exact = out->pcs[own - 1] == reinterpret_cast<uintptr_t>(p.shown.restorer);
     if (own + 1 < n && is_slot(p, out->pcs[own]))
         own++; // its caller is the place that it stands for
     out->count = n - own;
-    out->first_is_exact = out->first_is_exact && own == 0;
     for (int i = 0; i < out->count; i++)
         out->pcs[i] = place_of(p, out->pcs[own + i]);
 }

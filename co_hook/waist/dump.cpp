@@ -121,7 +121,7 @@ int walk_machine(const machine &m, void **pcs, int max) {
                           pcs, max);
 }
 
-int frames_of_thread(const thread *t, void **pcs, int max) {
+int frames_of_thread(const thread *t, void **pcs, int max, bool *exact_first) {
     if (t->call_nr >= 0 && t->at_call) {
         const frame *f = t->at_call;
         uintptr_t pc = is_slot(f->slot) ? site_of_slot(f->slot) : f->slot;
@@ -131,6 +131,8 @@ int frames_of_thread(const thread *t, void **pcs, int max) {
     int n = walk_suspended(t->co->regs, {}, pcs, max), own = 0;
     while (own < n && is_runtime(reinterpret_cast<uintptr_t>(pcs[own])))
         ++own;
+    if (exact_first)
+        *exact_first = own > 0 && pcs[own - 1] == reinterpret_cast<void *>(&waist_restorer);
     for (int i = own; i < n; ++i)
         pcs[i - own] = pcs[i];
     return n - own;
@@ -159,9 +161,10 @@ void add_thread(const thread *t) {
     add_owner(t, line, &n);
     add_line(line, n);
     void *pcs[most_dumped_frames];
-    int frames = frames_of_thread(t, pcs, most_dumped_frames);
+    bool exact_first = false;
+    int frames = frames_of_thread(t, pcs, most_dumped_frames, &exact_first);
     for (int i = 0; i < frames; ++i)
-        add_line(line, format_dumped_frame(line, sizeof line, i, pcs[i], false));
+        add_line(line, format_dumped_frame(line, sizeof line, i, pcs[i], i == 0 && exact_first));
 }
 
 void add_head(worker *w) {

@@ -33,8 +33,9 @@ void claim_dump_signal();
 void release_dump_signal();
 
 void request_dump(worker *w); // from anywhere, also from a signal handler
-// Its frames in the program's code, innermost first; one that is in a call, or parked.
-int frames_of_thread(const thread *t, void **pcs, int max);
+// Its frames in the program's code, innermost first; one that is in a call, parked or preempted. exact_first: where
+// it was preempted; else that is a return address, as all others are.
+int frames_of_thread(const thread *t, void **pcs, int max, bool *exact_first = nullptr);
 // The same of what a signal has interrupted.
 int walk_machine(const machine &m, void **pcs, int max);
 // For debug/deadlock.h's door: written by the dumper. In the loop.

@@ -61,13 +61,43 @@ COCTX_FUNCTION_END(waist_enter_handler)
 .Ldefault_mxcsr:
         .long   0x1F80
 
-// What the kernel returns to from our own handler. Not in a slot: it is the kernel's own.
+// What the kernel returns to from our own handler. Not in a slot: it is the kernel's own. Its frame is the kernel's,
+// and the registers stand in it (machine, signal_frame.h): a thread that was preempted has frames. Unwinders look
+// for the byte before a return address, so this begins one earlier.
+        .macro  in_frame dwarf_register, offset
+        .cfi_escape 0x10, \dwarf_register, 3, 0x77, 0x80 | (\offset & 0x7f), \offset >> 7 // at rsp + offset
+        .endm
+        .globl  waist_restorer
         .hidden waist_restorer
-COCTX_FUNCTION_BEGIN(waist_restorer)
+        .type   waist_restorer, @function
+        .p2align 6
+        .cfi_startproc
+        .cfi_signal_frame
+        .cfi_escape 0x0f, 4, 0x77, 0x80 | (160 & 0x7f), 160 >> 7, 0x06 // the CFA is the rsp there
+        in_frame 8, 40
+        in_frame 9, 48
+        in_frame 10, 56
+        in_frame 11, 64
+        in_frame 12, 72
+        in_frame 13, 80
+        in_frame 14, 88
+        in_frame 15, 96
+        in_frame 5, 104
+        in_frame 4, 112
+        in_frame 6, 120
+        in_frame 3, 128
+        in_frame 1, 136
+        in_frame 0, 144
+        in_frame 2, 152
+        in_frame 7, 160
+        in_frame 16, 168
+        nop
+waist_restorer:
         movl    $SYS_RT_SIGRETURN, %eax
         syscall
         hlt
-COCTX_FUNCTION_END(waist_restorer)
+        .cfi_endproc
+        .size   waist_restorer, . - waist_restorer
 
 // rt_sigreturn: the kernel wants the stack pointer as the handler left it. All registers come from
 // the frame; what lies below it is free. waist_sigreturn(frame, thread) is told first.

@@ -2,13 +2,12 @@
 #include "co_hook/waist/own_signals.h"
 
 #include "co_hook/waist/code_names.h"
+#include "co_hook/waist/signal_frame.h"
 
 #include "co_routine/loop/park.h"
 
 #include <csignal>
 #include <ucontext.h>
-
-extern "C" __attribute__((visibility("hidden"))) void waist_restorer(); // leave.S
 
 namespace corun::waist {
 namespace {

@@ -13,7 +13,6 @@
 
 #pragma GCC visibility push(hidden)
 extern "C" {
-void waist_restorer();
 void waist_sigreturn(corun::waist::machine *m, corun::waist::thread *t); // signal_delivery.cpp
 }
 #pragma GCC visibility pop

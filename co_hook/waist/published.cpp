@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_hook/waist/published.h"
 
+#include "co_hook/waist/signal_frame.h"
 #include "co_hook/waist/slots.h"
 #include "co_hook/waist/worker.h"
 
@@ -20,4 +21,5 @@ extern "C" __attribute__((visibility("default"), used)) constexpr published coru
     __ehdr_start,
     etext,
     corun_slots,
-    corun_slots + CORUN_SLOT_COUNT *CORUN_SLOT_BYTES};
+    corun_slots + CORUN_SLOT_COUNT *CORUN_SLOT_BYTES,
+    &waist_restorer};

@@ -24,6 +24,7 @@ struct published {
     const worker *the_worker;
     const char *code, *code_end;   // of the library,
     const char *slots, *slots_end; // and those of it that stand for the program's (slots.h)
+    void (*restorer)();            // behind which stands what a signal has interrupted
 };
 
 inline constexpr char published_magic[8] = "corun 1";

@@ -24,7 +24,6 @@
 extern "C" {
 extern char __ehdr_start[], etext[];
 // entry.S and leave.S: see there.
-void waist_restorer();
 void waist_entry();
 extern char waist_entry_passed[], waist_returning[], waist_returned[], waist_again[];
 extern char waist_leave_end[], waist_enter_handler_end[];

@@ -7,6 +7,9 @@
 
 #include <ucontext.h>
 
+// What a handler of ours returns to (leave.S): the kernel's frame stands there.
+extern "C" __attribute__((visibility("hidden"))) void waist_restorer();
+
 namespace corun::waist {
 
 // The kernel's struct ucontext: glibc's has a larger signal set at its end.
