@@ -58,6 +58,8 @@ void add_wait(text &out, const coroutine *co) {
 }
 
 void add_stack(text &out, const coroutine *co) {
+    if (co->has(flag_root)) // the thread's own: not ours to measure
+        return;
     size_t used = high_water_of(co);
     if (!co->shared_home())
         out.add("; private stack %zu bytes, %zu used", co->pool->stack_bytes(), used);
@@ -143,6 +145,8 @@ unsigned format_coroutine(char *out, unsigned size, const coroutine *co, const d
     const char *name = co->extra && co->extra->name[0] ? co->extra->name : nullptr;
     if (words.who)
         line.add("%s ", words.who);
+    else if (co->has(flag_root))
+        line.add("the thread's own stack ");
     else if (name)
         line.add("#%u '%s' ", co->id, name);
     else

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -63,8 +64,8 @@ inline void look(int times = 3) {
     }
 }
 
-// A child that sleeps for ever in the end: what it said until all of it was there, 20 s at most. It still
-// lived then.
+// A child that sleeps for ever in the end: what it said until all that is awaited was there, 20 s at most. It
+// still lived then.
 inline std::string said_by_one_that_hangs(body run, const std::vector<std::string> &awaited) {
     int ends[2];
     if (pipe(ends) != 0)
@@ -92,8 +93,11 @@ inline std::string said_by_one_that_hangs(body run, const std::vector<std::strin
     kill(pid, SIGTERM);
     int status = 0;
     waitpid(pid, &status, 0);
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGTERM)
-        text += "\nit ended by itself";
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)
+        << "it ended by itself: " << status << "\n"
+        << text;
+    for (const std::string &what : awaited)
+        EXPECT_TRUE(is_there(what)) << what << "\nis not in\n" << text;
     return text;
 }
 
