@@ -304,10 +304,7 @@ void *dump_forever(void *) {
 
 } // namespace
 
-void prepare_dumps(int signal) {
-    dump.signal = signal;
-    note_stderr();
-}
+void prepare_dumps(int signal) { dump.signal = signal; }
 
 void load_for_dumps() {
     if (libunwind_was_sought())

@@ -5,7 +5,6 @@
 #include "co_routine/debug/backtrace.h"
 #include "co_routine/debug/blocked.h"
 #include "co_routine/debug/fault_report.h"
-#include "co_routine/debug/stderr.h"
 #include "co_routine/debug/stray_touch.h"
 #include "co_routine/debug/unwinder.h"
 
@@ -164,9 +163,6 @@ void give_alternate_stack() {
 } // namespace
 
 void prepare_debugging(co_env *env) {
-    static bool is_noted;
-    if (!__atomic_exchange_n(&is_noted, true, __ATOMIC_ACQ_REL))
-        note_stderr();
     __atomic_store_n(&env->debugging_prepared, true, __ATOMIC_RELAXED);
     if (!(debug_flags() & ~unsigned{CO_DEBUG_HOOKS})) {
         end_watch(env); // co_set_debug took it back

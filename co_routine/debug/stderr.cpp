@@ -23,7 +23,8 @@ bool look_at_2(struct statx *out) {
 
 } // namespace
 
-void note_stderr() { was_there = look_at_2(&at_start); }
+// In a constructor: a daemon may close it before it has a coroutine.
+__attribute__((constructor)) void note_stderr() { was_there = look_at_2(&at_start); }
 
 bool is_stderr(asked a) {
     struct statx s {};

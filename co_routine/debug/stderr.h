@@ -7,7 +7,7 @@
 
 namespace corun {
 
-void note_stderr(); // what it is at the start
+void note_stderr(); // what it is at the start, where it is called by itself
 // As it was at the start; or a terminal, /dev/null or a log in its place. A log is a file that is open for
 // writing only; for what nobody has asked for also for appending only, as no data file is.
 enum class asked : bool { no, yes };

@@ -33,7 +33,6 @@ TEST(Cycle, IsNotWrittenWhereItWouldDoHarm) {
         pid_t pid = fork();
         if (pid == 0) {
             alarm(20);
-            corun::current_env(); // when number 2 was still the test's
             dup2(way.fd, 2);
             if (way.is_noted)
                 corun::note_stderr();
