@@ -116,6 +116,7 @@ void after_fork_in_child() {
     for (co_env *env = registry; env && installed_env_hooks.reset_loop_after_fork;
          env = env->next_env)
         installed_env_hooks.reset_loop_after_fork(env);
+    deadlocks_after_fork_in_child();
     registry = tls_env;
     if (tls_env)
         tls_env->next_env = nullptr;

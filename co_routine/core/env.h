@@ -95,10 +95,12 @@ coroutine *place_on_private_stack(co_env *env, size_t stack_bytes, size_t guard_
 unsigned debug_flags();      // CO_DEBUG_*: from CORUN_DEBUG and co_set_debug
 unsigned blocked_limit_ms(); // of CO_DEBUG_BLOCKED
 
-// In debug/, for the first coroutine of a thread and for its end. Called by name, unlike the hooks
-// above: from a static archive only objects that somebody names are linked, constructors or not.
+// In debug/, for the first coroutine of a thread and for its end, and once its env is a child's. Called by
+// name, unlike the hooks above: from a static archive only objects that somebody names are linked,
+// constructors or not.
 void prepare_debugging(co_env *env);
 void end_debugging(co_env *env);
+void deadlocks_after_fork_in_child();
 
 } // namespace corun
 

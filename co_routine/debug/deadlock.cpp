@@ -214,14 +214,22 @@ unsigned format_cycle(char *out, unsigned size, const wait_cycles &cycles, size_
 namespace {
 
 constexpr unsigned most_reported = 16;
-uint32_t reported[most_reported]; // the lowest number in each, plus one
+holder_key reported[most_reported];
 unsigned reported_count;
+
+// The lowest number in it. The thread's own stack has none, and may be in many: then of whom it waits for.
+holder_key key_of_cycle(const wait_cycles &cycles, size_t cycle) {
+    const coroutine *co = cycles.first(cycle);
+    if (co->has(flag_root))
+        co = cycles.next(co);
+    return co->has(flag_root) ? key_of(co) : key_of_number(co->id);
+}
 
 } // namespace
 
 bool was_reported(const wait_cycles &cycles, size_t cycle) {
     unsigned count = __atomic_load_n(&reported_count, __ATOMIC_ACQUIRE);
-    uint32_t key = cycles.first(cycle)->id + 1;
+    holder_key key = key_of_cycle(cycles, cycle);
     for (unsigned i = 0; i < count && i < most_reported; ++i)
         if (__atomic_load_n(&reported[i], __ATOMIC_RELAXED) == key)
             return true;
@@ -231,7 +239,16 @@ bool was_reported(const wait_cycles &cycles, size_t cycle) {
 void note_reported(const wait_cycles &cycles, size_t cycle) {
     unsigned i = __atomic_fetch_add(&reported_count, 1U, __ATOMIC_ACQ_REL);
     if (i < most_reported)
-        __atomic_store_n(&reported[i], cycles.first(cycle)->id + 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&reported[i], key_of_cycle(cycles, cycle), __ATOMIC_RELAXED);
+}
+
+void deadlocks_after_fork_in_child() {
+    is_said = false;
+    reported_count = 0;
+    if (loop *l = tls_env ? tls_env->event_loop : nullptr) {
+        l->look_at_cycles = 0;
+        l->may_be_woken = false; // the parent's other threads are not here
+    }
 }
 
 } // namespace corun

@@ -100,26 +100,53 @@ TEST_F(Deadlock, OfACycleThatWasSaidBeforeIsNotSaidAgainWhenAllSleep) {
     EXPECT_EQ(1U, count_of(r.text.substr(goes), "all coroutines are asleep: 2 wait, ")) << r.text;
 }
 
+// Two coroutines for each pair of locks.
+void go_in_pairs(co_mutex_t (*pairs)[2], int count) {
+    static co_mutex_t *first_of_all;
+    first_of_all = &pairs[0][0];
+    for (int i = 0; i < 2 * count; ++i)
+        co_go(
+            nullptr, nullptr,
+            [](void *own) -> void * {
+                auto *mine = static_cast<co_mutex_t *>(own);
+                bool is_first = (mine - first_of_all) % 2 == 0;
+                co_mutex_lock(mine);
+                co_yield_now();
+                co_mutex_lock(is_first ? mine + 1 : mine - 1);
+                return nullptr;
+            },
+            &pairs[i / 2][i % 2]);
+}
+
 TEST_F(Deadlock, OfManyCyclesSixteenAreSaid) {
     child_result r = in_child([] {
         static co_mutex_t pairs[17][2];
-        for (auto &pair : pairs)
-            for (intptr_t first : {0, 1})
-                co_go(
-                    nullptr, nullptr,
-                    [](void *own) -> void * {
-                        auto *mine = static_cast<co_mutex_t *>(own);
-                        bool is_first = (mine - &pairs[0][0]) % 2 == 0;
-                        co_mutex_lock(mine);
-                        co_yield_now();
-                        co_mutex_lock(is_first ? mine + 1 : mine - 1);
-                        return nullptr;
-                    },
-                    &pair[first]);
+        go_in_pairs(pairs, 17);
         look();
     });
     EXPECT_EQ(16U, count_of(r.text, deadlock)) << r.text;
     EXPECT_EQ(1U, count_of(r.text, "all coroutines are asleep: 34 wait, ")) << r.text;
+}
+
+// All of the parent's coroutines but the one that forks end there. The child's loop looks by itself.
+TEST_F(Deadlock, IsSaidAnewInTheChildOfAFork) {
+    std::string said = said_by_one_that_hangs(
+        [] {
+            static co_mutex_t pairs[17][2];
+            go_in_pairs(pairs, 17);
+            look();
+            pid_t child = fork();
+            if (child != 0) {
+                waitpid(child, nullptr, 0);
+                return;
+            }
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            go_round(2);
+            co_run();
+        },
+        {"all coroutines are asleep: 34 wait, ", "all coroutines are asleep: 2 wait, ",
+         "corun: deadlock: coroutine 'a' (#", " 'b' parked in mutex (0x"});
+    EXPECT_EQ(17U, count_of(said, deadlock)) << said;
 }
 
 TEST_F(Deadlock, ThatAllSleepIsSaidWhereNobodyHoldsAnything) {
@@ -233,6 +260,35 @@ TEST(Cycle, EachIsSaidOnce) {
     EXPECT_EQ(1U, count_of(r.text, "deadlock: coroutine 'writer' (#N) waits for coroutine 'other' "
                                    "(#N), which waits for coroutine 'writer' (#N)\n"))
         << r.text;
+    EXPECT_EQ(2U, count_of(r.text, deadlock)) << r.text;
+}
+
+// A coroutine that ends each as soon as the loop has looked.
+TEST(Cycle, EachThroughTheThreadsOwnStackIsSaid) {
+    child_result r = in_child([] {
+        static stCoRoutine_t *joined;
+        go("rescuer", [] {
+            for (;;) {
+                corun::loop *l = corun::current_env()->event_loop;
+                l->look_at_cycles = 0;
+                while (l->look_at_cycles == 0)
+                    co_sleep_ms(1);
+                co_cancel(joined);
+            }
+        });
+        co_mutex_lock(&locks[0]);
+        for (const char *name : {"first", "second"}) {
+            joined = go(name, [] { co_mutex_lock(&locks[0]); });
+            co_join(joined, nullptr);
+        }
+    });
+    EXPECT_TRUE(r.exited_with(0)) << r.status << r.text;
+    for (const char *name : {"first", "second"})
+        EXPECT_EQ(1U, count_of(r.text, "corun: deadlock: the thread's own stack waits for "
+                                       "coroutine '" +
+                                           std::string(name) +
+                                           "' (#N), which waits for the thread's own stack\n"))
+            << r.text;
     EXPECT_EQ(2U, count_of(r.text, deadlock)) << r.text;
 }
 
