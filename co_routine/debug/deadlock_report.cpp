@@ -7,6 +7,7 @@
 #include "co_routine/debug/blocked_place.h"
 #include "co_routine/debug/deadlock.h"
 #include "co_routine/debug/dump.h"
+#include "co_routine/debug/fault_report.h"
 #include "co_routine/debug/stderr.h"
 #include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/offload.h"
@@ -37,14 +38,17 @@ bool value_in(const char *status, const char *label, unsigned base, uint64_t *ou
     return true;
 }
 
-// Signals that libc and corun handle. Any other process may send the rest, SIGABRT too.
+uint64_t bit_of(int signal) { return uint64_t{1} << (signal - 1); }
+
+// Signals that libc, corun and the sanitizers handle. Any other process may send the rest, SIGABRT too.
 uint64_t harmless_signals() {
-    uint64_t set = 0;
-    for (int s : {SIGSEGV, SIGBUS, 32, 33})
-        set |= uint64_t{1} << (s - 1);
-    if (has_fibers()) // which the sanitizers handle, too
-        set |= uint64_t{1} << (SIGFPE - 1) | uint64_t{1} << (SIGILL - 1);
-    return asks_by_signal() ? set | uint64_t{1} << (SIGURG - 1) : set;
+    uint64_t set = bit_of(32) | bit_of(33);
+    for (int s : {SIGSEGV, SIGBUS})
+        if (has_fibers() || is_handled_here_alone(s))
+            set |= bit_of(s);
+    if (has_fibers())
+        set |= bit_of(SIGFPE) | bit_of(SIGILL);
+    return asks_by_signal() ? set | bit_of(SIGURG) : set;
 }
 
 // Not by what its own threads do: the helpers have no work, for everybody waits for a coroutine.
@@ -125,8 +129,15 @@ void write_asleep(const co_env *env, const wait_cycles &cycles, void *caller) {
         write_line(line, format_line(line, sizeof line, "corun: and %zu more\n", others - listed));
 }
 
+// On the thread's own stack, where the loop is: there is room.
+void prepare_frames() {
+    char line[256];
+    if (!libunwind_was_sought() && !load_libunwind(false))
+        write_to_stderr(line, format_line(line, sizeof line, "corun: %s\n", what_backtraces_need));
+}
+
 void report(co_env *env, bool all_asleep) {
-    prepare_backtraces();
+    prepare_frames();
     forget_code();
     wait_cycles cycles(env, all_asleep);
     void *caller = __builtin_return_address(0);

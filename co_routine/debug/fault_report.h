@@ -31,6 +31,9 @@ namespace corun {
 // code that faulted.
 bool report_fault(uintptr_t address, uintptr_t sp);
 
+// SIGSEGV or SIGBUS comes to our handler, with none of the program's behind it.
+bool is_handled_here_alone(int signal);
+
 // The innermost, to stderr. exact_first: the first address is that of an instruction, not behind one.
 inline constexpr int frames_shown = 16;
 void write_report_frames(void *const *pcs, int n, bool exact_first);

@@ -162,6 +162,13 @@ void give_alternate_stack() {
 
 } // namespace
 
+bool is_handled_here_alone(int signal) {
+    struct sigaction now {};
+    sigaction(signal, nullptr, &now);
+    auto behind = previous_of(signal)->sa_handler;
+    return now.sa_sigaction == on_fault && (behind == SIG_DFL || behind == SIG_IGN);
+}
+
 void prepare_debugging(co_env *env) {
     __atomic_store_n(&env->debugging_prepared, true, __ATOMIC_RELAXED);
     if (!(debug_flags() & ~unsigned{CO_DEBUG_HOOKS})) {

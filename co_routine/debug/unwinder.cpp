@@ -144,9 +144,7 @@ bool load_libunwind(bool say_if_missing) {
     find_libgcc();
     int before = __atomic_exchange_n(&sought, there ? loaded : missing, __ATOMIC_ACQ_REL);
     if (!there && before == not_yet && say_if_missing)
-        warn("backtraces need libunwind.so.8, 1.6 or later (Debian: apt install libunwind8), and "
-             "glibc 2.35; without them they follow frame pointers, which code built without them "
-             "does not keep");
+        warn("%s", what_backtraces_need);
     return there;
 }
 

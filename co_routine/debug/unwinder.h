@@ -27,6 +27,10 @@ namespace corun {
 // True when libunwind is there now. Tries once; says what to install when it is missing, unless told
 // otherwise. Not from a signal handler, and not on a stack without room: dlopen allocates and is deep.
 bool load_libunwind(bool say_if_missing = true);
+inline constexpr char what_backtraces_need[] =
+    "backtraces need libunwind.so.8, 1.6 or later (Debian: apt install libunwind8), and glibc "
+    "2.35; without "
+    "them they follow frame pointers, which code built without them does not keep";
 // The same on a stack made for it, quietly: for whoever has no env (prepare_backtraces makes a coroutine), and
 // does not know how much room there is.
 void load_libunwind_elsewhere();

@@ -4,6 +4,7 @@
 
 #include "co_routine/co_routine.h"
 #include "co_routine/debug/stderr.h"
+#include "co_routine/debug/unwinder.h"
 #include "co_routine/loop/loop.h"
 
 #include "tests/debug/child.h"
@@ -16,6 +17,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <thread>
 

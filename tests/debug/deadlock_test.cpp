@@ -51,6 +51,39 @@ TEST(Cycle, IsNotWrittenWhereItWouldDoHarm) {
     unlink(path);
 }
 
+// In a fresh process, where nothing has looked for libunwind, and no descriptor is left to find it with.
+TEST(CycleChild, DISABLED_WithoutLibunwind) {
+    int ends[2];
+    ASSERT_EQ(0, pipe(ends));
+    if (getenv("READER_IS_GONE")) {
+        close(ends[0]);
+        dup2(ends[1], 2);
+        corun::note_stderr();
+    }
+    go_round(2);
+    go("sleeper", [] { co_sleep_ms(20000); });
+    look(0); // the loop has its descriptors
+    int next = dup(2);
+    rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+    close(next);
+    setrlimit(RLIMIT_NOFILE, &none);
+    look();
+    EXPECT_FALSE(corun::libunwind_loaded());
+    _exit(testing::Test::HasFailure() ? 1 : 7);
+}
+
+TEST(Cycle, IsSaidWithoutLibunwindAndWithWhatToInstall) {
+    child_result r = in_fresh_process("CycleChild.DISABLED_WithoutLibunwind");
+    EXPECT_TRUE(r.exited_with(7)) << r.status << r.text;
+    EXPECT_EQ(1U, count_of(r.text, deadlock)) << r.text;
+    EXPECT_EQ(1U, count_of(r.text, "apt install libunwind8")) << r.text;
+}
+
+TEST(Cycle, WithoutLibunwindAndAReaderDoesNoHarm) {
+    child_result r = in_fresh_process("CycleChild.DISABLED_WithoutLibunwind", {"READER_IS_GONE=1"});
+    EXPECT_TRUE(r.exited_with(7)) << r.status << r.text;
+}
+
 TEST_F(Deadlock, OfTwoMutexesIsSaidWithTheCycleAndItSleepsOn) {
     std::vector<std::string> awaited = {
         "all coroutines are asleep: 2 wait, and nothing is left that could wake one\n",
@@ -337,6 +370,14 @@ TEST_F(Deadlock, OfOneThatLocksAPthreadMutexTwice) {
     EXPECT_EQ(1U, count_of(r.text, "deadlock: coroutine 'twice' (#N) waits for coroutine 'twice' "
                                    "(#N)\n"))
         << r.text;
+}
+
+TEST_F(Deadlock, IsSaidThoughFaultsAreReported) {
+    child_result r = in_child([] {
+        EXPECT_EQ(0, co_set_debug(CO_DEBUG_OVERFLOW));
+        sleep_beside([] {});
+    });
+    EXPECT_EQ(1U, count_of(r.text, asleep)) << r.text;
 }
 
 TEST_F(Deadlock, IsSaidOnceTheOtherThreadIsGone) {

@@ -123,6 +123,20 @@ TEST_F(NoDeadlock, WhileASignalIsHandled) {
     expect_silence([] { sleep_beside([] { signal(SIGUSR1, [](int) {}); }); });
 }
 
+// Of its own: with the reports of faults in front of it, and without.
+TEST_F(NoDeadlock, WhileFaultsAreHandled) {
+    SKIP_UNDER_SANITIZERS();
+    static unsigned flags;
+    for (unsigned reports : {0U, unsigned{CO_DEBUG_OVERFLOW}}) {
+        flags = reports;
+        expect_silence([] {
+            signal(SIGSEGV, [](int) { _exit(1); });
+            EXPECT_EQ(0, co_set_debug(flags));
+            sleep_beside([] {});
+        });
+    }
+}
+
 TEST_F(NoDeadlock, WhereNobodyWaitsForOthers) {
     expect_silence([] {
         go("yields", [] { co_yield_ct(); });
