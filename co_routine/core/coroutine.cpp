@@ -241,9 +241,11 @@ unsigned describe(char *out, unsigned size, const coroutine *co) {
     if (co->has(flag_root))
         return format_line(out, size, "the thread's own stack");
     const char *what = co->has(flag_elsewhere) ? "thread" : "coroutine"; // a thread of the program
-    if (co->extra && co->extra->name[0])
-        return format_line(out, size, "%s '%s' (#%u)", what, co->extra->name, co->id);
-    return format_line(out, size, "%s #%u", what, co->id);
+    if (!co->extra || !co->extra->name[0])
+        return format_line(out, size, "%s #%u", what, co->id);
+    unsigned length = format_line(out, size, "%s '%s' (#%u)", what, co->extra->name, co->id);
+    make_printable(out, length);
+    return length;
 }
 
 void free_coroutine(coroutine *co) {

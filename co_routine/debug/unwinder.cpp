@@ -260,11 +260,14 @@ unsigned format_frame(char *out, unsigned size, int number, void *pc, bool exact
     code_name name;
     if (!name_code(at - (exact_pc ? 0 : 1), &name))
         return format_line(out, size, "#%d %p", number, pc);
-    auto in_file = static_cast<size_t>(at - name.base);
-    if (!name.function[0])
-        return format_line(out, size, "#%d %p (%s+0x%zx)", number, pc, name.file, in_file);
-    return format_line(out, size, "#%d %p %s+0x%zx (%s+0x%zx)", number, pc, name.function,
-                       static_cast<size_t>(at - name.begin), name.file, in_file);
+    unsigned n = format_line(out, size, "#%d %p ", number, pc);
+    if (name.function[0])
+        n += format_line(out + n, size - n, "%s+0x%zx ", name.function,
+                         static_cast<size_t>(at - name.begin));
+    n += format_line(out + n, size - n, "(%s+0x%zx)", name.file,
+                     static_cast<size_t>(at - name.base));
+    make_printable(out, n);
+    return n;
 }
 
 } // namespace corun

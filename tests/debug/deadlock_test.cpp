@@ -234,6 +234,16 @@ TEST_F(Deadlock, OfTheThreadsOwnStackAndOneThatItJoins) {
     EXPECT_EQ(1U, count_of(said, asleep)) << said;
 }
 
+TEST_F(Deadlock, HasNothingInItThatATerminalObeys) {
+    std::string said = said_by_one_that_hangs(
+        [] {
+            co_mutex_lock(&locks[0]);
+            co_join(go("\x1b[2J", [] { co_mutex_lock(&locks[0]); }), nullptr);
+        },
+        {"stack waits for coroutine '?[2J' (#", " '?[2J' parked in mutex (0x"});
+    EXPECT_EQ(0U, count_of(said, "\x1b")) << said;
+}
+
 TEST_F(Deadlock, ThatAllSleepIsSaidOfTheThreadsOwnStackAlone) {
     said_by_one_that_hangs(
         [] {

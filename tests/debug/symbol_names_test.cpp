@@ -6,6 +6,8 @@
 #include "tests/debug/child.h"
 
 #include <atomic>
+#include <dlfcn.h>
+#include <filesystem>
 #include <gtest/gtest.h>
 #include <thread>
 
@@ -26,11 +28,12 @@ int function_of_a_long_name(int i) {
     return i + 2;
 }
 
-std::string frame_of(int (*function)(int)) {
+std::string frame_of(void *pc) {
     char line[512];
-    format_frame(line, sizeof line, 0, reinterpret_cast<void *>(function), true);
+    format_frame(line, sizeof line, 0, pc, true);
     return line;
 }
+std::string frame_of(int (*function)(int)) { return frame_of(reinterpret_cast<void *>(function)); }
 
 bool is_named() {
     return frame_of(function_of_no_dynamic_symbol).find("function_of_no_dynamic_symbol") !=
@@ -44,6 +47,23 @@ TEST(SymbolNames, ThatAreLongerThanTheRoomAreCut) {
     EXPECT_EQ(whole.substr(0, sizeof name.function - 1), name.function);
     EXPECT_NE(std::string::npos, frame_of(function_of_a_long_name).find("+0x0 ("));
     EXPECT_EQ(2, function_of_a_long_name(0));
+}
+
+TEST(SymbolNames, OfAFileHaveNothingThatATerminalObeys) {
+    Dl_info info;
+    void *library = dlopen("libm.so.6", RTLD_NOW | RTLD_LOCAL);
+    ASSERT_TRUE(library && dladdr(dlsym(library, "cbrt"), &info) != 0);
+    std::string copied = testing::TempDir() + "corun-\x1b[2J-" + std::to_string(getpid());
+    std::filesystem::copy_file(info.dli_fname, copied);
+    void *copy = dlopen(copied.c_str(), RTLD_NOW | RTLD_LOCAL);
+    std::filesystem::remove(copied);
+    ASSERT_NE(nullptr, copy) << dlerror();
+    std::string frame = frame_of(dlsym(copy, "cbrt"));
+    EXPECT_NE(std::string::npos, frame.find("corun-?[2J-")) << frame;
+    EXPECT_EQ(std::string::npos, frame.find('\x1b'));
+    forget_names();
+    dlclose(copy);
+    dlclose(library);
 }
 
 TEST(SymbolNames, StayWholeWhileAnotherThreadForgets) {
