@@ -353,8 +353,8 @@ int co_backtrace(stCoRoutine_t *co, void **pcs, int max);
 enum {
     CO_DUMP_STACKS = 1, /* with backtraces */
     CO_DUMP_STRETCHES =
-        2 /* and, with CORUN_DEBUG=blocked, the process's 8 longest stretches without a
-                           * yield that were over its limit, with backtraces of that time */
+        2 /* and, with CORUN_DEBUG=blocked, the process's 8 longest stretches without a yield that
+           * were over its limit; with CO_DUMP_STACKS too, with backtraces of that time */
 };
 /* Writes a line for each coroutine of the calling thread to fd: id, name, state, what it waits for,
  * stack; then the deadlocks among them. Returns how many coroutines, or -1 with errno. */

@@ -12,13 +12,13 @@
 //    else runs, only a cancel can end it, or who unlocks another one's pthread mutex. Some programs do
 //    that, as if it were a semaphore, so one that waits for itself is not called a deadlock while others run.
 //  - All are asleep if each that waits does so for what other coroutines alone do, no deadline is left,
-//    there is no other thread in the process, and it handles no signal. Those who yielded are nobody's to
-//    wake. So a server that waits for a connection is not asleep.
+//    there is no other thread in the process, and it handles no signal (faults that corun alone reports do
+//    not count). Those who yielded are nobody's to wake. So a server that waits for a connection is not asleep.
 //  - All are looked at when the loop has nothing to do until a descriptor or a deadline comes, once in
 //    about a second (of at most 16,384 coroutines, and not for more than a thousandth of the time); and each
 //    time when it is to sleep for ever, but where one of them, or another thread, may end that.
-//  - Each cycle is reported once, 16 of them at most, and that all are asleep once in a process. Nothing else
-//    happens: it goes on sleeping, as threads would.
+//  - Each cycle is reported once, 16 of them at most, and that all are asleep once in a process; the
+//    child of a fork begins anew. Nothing else happens: it goes on sleeping, as threads would.
 //  - Cycles that pass through another thread's coroutines are not seen: they are not ours to read.
 #pragma once
 
