@@ -2,7 +2,6 @@
 // What a linked program says of deadlocks: on stderr, with frames.
 #include "co_routine/base/check.h"
 #include "co_routine/base/raw_sys.h"
-#include "co_routine/debug/backtrace.h"
 #include "co_routine/debug/blocked.h"
 #include "co_routine/debug/blocked_place.h"
 #include "co_routine/debug/deadlock.h"
@@ -70,15 +69,13 @@ bool may_be_woken(const co_env *) {
 
 // ---- The text
 
-void write_line(const char *line, unsigned length) { write_to_stderr(line, length); }
-
 void write_one(const coroutine *co, void *caller) {
     char line[dump_line_bytes];
-    write_line(line, format_coroutine(line, sizeof line, co));
-    void *pcs[most_dumped_frames];
-    int n = frames_of(co, caller, pcs, most_dumped_frames);
-    for (int i = 0; i < n; ++i)
-        write_line(line, format_dumped_frame(line, sizeof line, i, pcs[i], false));
+    write_to_stderr(line, format_coroutine(line, sizeof line, co));
+    each_frame_line(co, caller, [](const char *frame, unsigned length) {
+        write_to_stderr(frame, length);
+        return 0;
+    });
 }
 
 void write_cycle(const wait_cycles &cycles, size_t i, void *caller) {
@@ -87,7 +84,7 @@ void write_cycle(const wait_cycles &cycles, size_t i, void *caller) {
     unsigned n =
         prefix + format_cycle(line + prefix, sizeof line - prefix - 1, cycles, i, describe);
     line[n++] = '\n';
-    write_line(line, n);
+    write_to_stderr(line, n);
     const coroutine *co = cycles.first(i);
     unsigned listed = 0;
     do {
@@ -109,10 +106,11 @@ void write_asleep(const co_env *env, const wait_cycles &cycles, void *caller) {
     for (size_t i = 0; i < env->all.size(); ++i)
         asleep += is_asleep(env->all[i]);
     char line[256];
-    write_line(line, format_line(line, sizeof line,
-                                 "corun: all coroutines are asleep: %zu wait, and nothing is left "
-                                 "that could wake one\n",
-                                 asleep));
+    write_to_stderr(line,
+                    format_line(line, sizeof line,
+                                "corun: all coroutines are asleep: %zu wait, and nothing is left "
+                                "that could wake one\n",
+                                asleep));
     write_new_cycles(cycles, caller);
     size_t listed = 0, others = 0;
     auto list = [&](const coroutine *co) {
@@ -126,7 +124,8 @@ void write_asleep(const co_env *env, const wait_cycles &cycles, void *caller) {
     for (size_t i = 0; i < env->all.size(); ++i)
         list(env->all[i]);
     if (others > listed)
-        write_line(line, format_line(line, sizeof line, "corun: and %zu more\n", others - listed));
+        write_to_stderr(line,
+                        format_line(line, sizeof line, "corun: and %zu more\n", others - listed));
 }
 
 // On the thread's own stack, where the loop is: there is room.

@@ -3,7 +3,6 @@
 
 #include "co_routine/base/clock.h"
 #include "co_routine/base/raw_sys.h"
-#include "co_routine/debug/backtrace.h"
 #include "co_routine/debug/deadlock.h"
 #include "co_routine/debug/peer.h"
 #include "co_routine/debug/stack_use.h"
@@ -87,17 +86,6 @@ int write_all(int fd, const char *from, size_t bytes) {
         from += n;
         bytes -= static_cast<size_t>(n);
     }
-    return 0;
-}
-
-int write_frames(int fd, const coroutine *co, void *caller) {
-    void *pcs[most_dumped_frames];
-    char line[dump_line_bytes];
-    int n = frames_of(co, caller, pcs, most_dumped_frames);
-    for (int i = 0; i < n; ++i)
-        if (int error =
-                write_all(fd, line, format_dumped_frame(line, sizeof line, i, pcs[i], false)))
-            return error;
     return 0;
 }
 
@@ -187,7 +175,9 @@ int co_dump(int fd, unsigned flags) {
         char line[dump_line_bytes];
         int error = write_all(fd, line, format_coroutine(line, sizeof line, co));
         if (error == 0 && (flags & CO_DUMP_STACKS))
-            error = write_frames(fd, co, __builtin_return_address(0));
+            error = each_frame_line(
+                co, __builtin_return_address(0),
+                [fd](const char *from, unsigned length) { return write_all(fd, from, length); });
         if (error != 0) {
             errno = -error;
             return -1;

@@ -11,7 +11,7 @@
 //  - 4 KiB of stack, 10 KiB more with frames.
 #pragma once
 
-#include "co_routine/core/env.h"
+#include "co_routine/debug/backtrace.h"
 
 namespace corun {
 
@@ -27,5 +27,14 @@ unsigned format_coroutine(char *out, unsigned size, const coroutine *co,
                           const dump_words &words = {});
 // A frame's line, with its newline.
 unsigned format_dumped_frame(char *out, unsigned size, int number, void *pc, bool exact_pc);
+// The lines of co's frames, each given to write, until that returns another than 0; returns it.
+template <class F> int each_frame_line(const coroutine *co, void *caller, F write) {
+    void *pcs[most_dumped_frames];
+    char line[dump_line_bytes];
+    int n = frames_of(co, caller, pcs, most_dumped_frames), error = 0;
+    for (int i = 0; i < n && error == 0; ++i)
+        error = write(line, format_dumped_frame(line, sizeof line, i, pcs[i], false));
+    return error;
+}
 
 } // namespace corun
