@@ -13,6 +13,7 @@
 #include <csignal>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <pthread.h>
@@ -34,6 +35,13 @@ inline stCoRoutine_t *go(const char *name, body run) {
     co_set_name(co, name);
     return co;
 }
+
+class WhereAllMaySleep : public testing::Test {
+    void SetUp() override {
+        if (under_tsan)
+            GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which might wake anybody";
+    }
+};
 
 // A coroutine for each name of a letter: it locks its own, lets the others run, and locks the next one's.
 inline co_mutex_t locks[26];

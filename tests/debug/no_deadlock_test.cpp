@@ -4,12 +4,7 @@
 
 namespace {
 
-class NoDeadlock : public testing::Test {
-    void SetUp() override {
-        if (under_tsan)
-            GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which might wake anybody";
-    }
-};
+class NoDeadlock : public WhereAllMaySleep {};
 void expect_silence(body run) {
     child_result r = in_child(run);
     EXPECT_TRUE(r.exited_with(0)) << r.status << r.text;
