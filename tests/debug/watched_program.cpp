@@ -6,6 +6,7 @@
 #include <co_hook.h>
 #include <co_routine.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -267,7 +268,12 @@ void *race(void *) {
     return nullptr;
 }
 void *race_in_thread(void *) {
+    static std::atomic<int> ready;
     co_go(nullptr, nullptr, race, nullptr);
+    // Both are there at once: else the second may be given what ThreadSanitizer knew the first one by. Relaxed, which
+    // orders nothing.
+    for (ready.fetch_add(1, std::memory_order_relaxed); ready.load(std::memory_order_relaxed) < 2;)
+        sched_yield();
     co_run();
     return nullptr;
 }
