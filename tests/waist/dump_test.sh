@@ -93,7 +93,7 @@ finish
 verdict 'a stderr whose reader is gone ends nobody' '[ $code = 0 ] && grep -qx "joined 6" out'
 
 begin "$B/tests/waist/looked_at_prog" compute
-for ((i = 1; i <= 5; ++i)); do "$B/corun" dump "$pid" >said 2>&1; until_dumps $i; done
+for n in 1 2 3 4 5; do "$B/corun" dump "$pid" >said 2>&1; until_dumps $n; done
 verdict 'one that computes: where it was preempted' '[ "$(dumps)" = 5 ] && { ! installed || [ "$(grep -cE "^    #0 0x[0-9a-f]+ in_loop\+" err)/$(grep -cE "^    #1 0x[0-9a-f]+ computing\+" err)" = 5/5 ]; }'
 finish
 
