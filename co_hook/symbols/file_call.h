@@ -31,8 +31,9 @@
     static calls::file_call describe_##name parameters {                                           \
         return {.kind = name##_kind, __VA_ARGS__};                                                 \
     }                                                                                              \
-    CORUN_HOOK(result, name, parameters, arguments, calls::in_place(describe_##name arguments),    \
-               calls::how(describe_##name arguments))
+    CORUN_HOOK_IF(hooks_are_on_for_program, result, name, parameters, arguments,                   \
+                  calls::in_place(describe_##name arguments),                                      \
+                  calls::how(describe_##name arguments))
 
 namespace corun::symbols {
 
@@ -125,7 +126,7 @@ int libc_at(const wait_kind &kind, int dirfd, const char *path, int flags, Out *
     CORUN_NATIVE(int, name, (const char *path, Out *out), plain_result<int>(raw));                 \
     int hook_##name(const char *path, Out *out) {                                                  \
         static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return native_##name(path, out);                                                       \
         return libc_by_path(kind, AT_FDCWD, path, follow, out,                                     \
                             [](const char *p, Out *o) { return native_##name(p, o); });            \
@@ -134,7 +135,7 @@ int libc_at(const wait_kind &kind, int dirfd, const char *path, int flags, Out *
     CORUN_NATIVE(int, name, (int fd, Out *out), plain_result<int>(raw));                           \
     int hook_##name(int fd, Out *out) {                                                            \
         static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return native_##name(fd, out);                                                         \
         return libc_by_descriptor(kind, fd, out,                                                   \
                                   [fd](const char *, Out *o) { return native_##name(fd, o); });    \

@@ -64,6 +64,15 @@ inline bool hooks_are_on(unsigned family) {
     return (on & family) != 0 && !must_be_native();
 }
 
+// The same for names that a sanitizer's runtime calls with its locks held: its own calls are native.
+// Inline in the hook itself, whose caller is asked for.
+extern bool sanitizer_is_here;
+bool is_sanitizers_call(const void *caller); // sanitizer_calls.cpp
+[[gnu::always_inline]] inline bool hooks_are_on_for_program(unsigned family) {
+    return hooks_are_on(family) &&
+           !(CO_UNLIKELY(sanitizer_is_here) && is_sanitizers_call(__builtin_return_address(0)));
+}
+
 // The kernel's convention to libc's, for a call that cannot have been cancelled.
 template <class R> inline R plain_result(word r) {
     if (CO_UNLIKELY(sys::failed(r))) {
@@ -109,13 +118,15 @@ inline char *put_decimal(char *to, size_t room, unsigned n) {
     static result(*native_##name) parameters = fallback_##name;                                    \
     CORUN_EXPORTED result hook_##name parameters __asm__(#name)
 
-#define CORUN_HOOK(result, name, parameters, arguments, raw, call)                                 \
+#define CORUN_HOOK_IF(are_on, result, name, parameters, arguments, raw, call)                      \
     CORUN_NATIVE(result, name, parameters, plain_result<result>(raw));                             \
     result hook_##name parameters {                                                                \
-        if (CO_LIKELY(!hooks_are_on(family)))                                                      \
+        if (CO_LIKELY(!are_on(family)))                                                            \
             return native_##name arguments;                                                        \
         return to_libc<result>(call);                                                              \
     }
+#define CORUN_HOOK(result, name, parameters, arguments, raw, call)                                 \
+    CORUN_HOOK_IF(hooks_are_on, result, name, parameters, arguments, raw, call)
 
 // For a name that libc.a defines strongly in one object with names that are not hooked: where a
 // -static program needs those, libc's function takes the place of ours, unless the linker is told to

@@ -42,7 +42,7 @@ word raw_open(int dirfd, const char *path, int flags, unsigned mode) {
         va_start(list, flags);                                                                     \
         unsigned mode = needs_mode(flags) ? va_arg(list, unsigned) : 0U;                           \
         va_end(list);                                                                              \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return noted(native_##name(path, flags, mode), flags);                                 \
         return to_libc<int>(calls::openat(AT_FDCWD, path, flags | (large), mode));                 \
     }
@@ -61,7 +61,7 @@ word raw_open(int dirfd, const char *path, int flags, unsigned mode) {
         va_start(list, flags);                                                                     \
         unsigned mode = needs_mode(flags) ? va_arg(list, unsigned) : 0U;                           \
         va_end(list);                                                                              \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return noted(native_##name(dirfd, path, flags, mode), flags);                          \
         return to_libc<int>(calls::openat(dirfd, path, flags | (large), mode));                    \
     }
@@ -70,7 +70,7 @@ word raw_open(int dirfd, const char *path, int flags, unsigned mode) {
     CORUN_NATIVE(int, name, (const char *path, int flags),                                         \
                  plain_result<int>(raw_open(AT_FDCWD, path, flags | (large), 0)));                 \
     int hook_##name(const char *path, int flags) {                                                 \
-        if (!hooks_are_on(family) || needs_mode(flags))                                            \
+        if (!hooks_are_on_for_program(family) || needs_mode(flags))                                \
             return noted(native_##name(path, flags), flags);                                       \
         return to_libc<int>(calls::openat(AT_FDCWD, path, flags | (large), 0));                    \
     }
@@ -78,7 +78,7 @@ word raw_open(int dirfd, const char *path, int flags, unsigned mode) {
     CORUN_NATIVE(int, name, (int dirfd, const char *path, int flags),                              \
                  plain_result<int>(raw_open(dirfd, path, flags | (large), 0)));                    \
     int hook_##name(int dirfd, const char *path, int flags) {                                      \
-        if (!hooks_are_on(family) || needs_mode(flags))                                            \
+        if (!hooks_are_on_for_program(family) || needs_mode(flags))                                \
             return noted(native_##name(dirfd, path, flags), flags);                                \
         return to_libc<int>(calls::openat(dirfd, path, flags | (large), 0));                       \
     }
@@ -88,7 +88,7 @@ word raw_open(int dirfd, const char *path, int flags, unsigned mode) {
                      raw_open(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC | (large), mode)));     \
     int hook_##name(const char *path, mode_t mode) {                                               \
         constexpr int flags = O_CREAT | O_WRONLY | O_TRUNC;                                        \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return noted(native_##name(path, mode), flags);                                        \
         return to_libc<int>(calls::openat(AT_FDCWD, path, flags | (large), mode));                 \
     }

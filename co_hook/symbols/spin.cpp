@@ -36,7 +36,8 @@ int hook_pthread_spin_lock(pthread_spinlock_t *lock) {
     return hooks_are_on(family) ? spin_in_turns(lock) : native_pthread_spin_lock(lock);
 }
 
-CORUN_HOOK(int, sched_yield, (), (), sys::call(SYS_sched_yield), yield_in_turns())
+CORUN_HOOK_IF(hooks_are_on_for_program, int, sched_yield, (), (), sys::call(SYS_sched_yield),
+              yield_in_turns())
 CORUN_HOOK_ALIAS(int, __sched_yield, sched_yield, ());
 CORUN_HOOK_ALIAS(int, pthread_yield, sched_yield, ());
 

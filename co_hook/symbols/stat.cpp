@@ -68,7 +68,7 @@ template <class S> word raw_stat(int dirfd, const char *path, S *out, int flags)
                  plain_result<int>(raw_stat(dirfd, path, out, flags)));                            \
     int hook_##name(int dirfd, const char *path, S *out, int flags) {                              \
         static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return native_##name(dirfd, path, out, flags);                                         \
         return libc_at(kind, dirfd, path, flags, out, [dirfd, flags](const char *p, S *o) {        \
             return native_##name(dirfd, p, o, flags);                                              \
@@ -81,7 +81,7 @@ template <class S> word raw_stat(int dirfd, const char *path, S *out, int flags)
         plain_result<int>(raw_stat(AT_FDCWD, path, out, (static_cast<void>(version), flags))));    \
     int hook_##name(int version, const char *path, S *out) {                                       \
         static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return native_##name(version, path, out);                                              \
         return libc_by_path(                                                                       \
             kind, AT_FDCWD, path, (flags) == 0, out,                                               \
@@ -93,7 +93,7 @@ template <class S> word raw_stat(int dirfd, const char *path, S *out, int flags)
         plain_result<int>(raw_stat(fd, "", out, (static_cast<void>(version), AT_EMPTY_PATH))));    \
     int hook_##name(int version, int fd, S *out) {                                                 \
         static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return native_##name(version, fd, out);                                                \
         return libc_by_descriptor(kind, fd, out, [version, fd](const char *, S *o) {               \
             return native_##name(version, fd, o);                                                  \
@@ -105,7 +105,7 @@ template <class S> word raw_stat(int dirfd, const char *path, S *out, int flags)
         plain_result<int>(raw_stat(dirfd, path, out, (static_cast<void>(version), flags))));       \
     int hook_##name(int version, int dirfd, const char *path, S *out, int flags) {                 \
         static constexpr wait_kind kind{#name, false, nullptr};                                    \
-        if (!hooks_are_on(family))                                                                 \
+        if (!hooks_are_on_for_program(family))                                                     \
             return native_##name(version, dirfd, path, out, flags);                                \
         return libc_at(kind, dirfd, path, flags, out,                                              \
                        [version, dirfd, flags](const char *p, S *o) {                              \

@@ -128,6 +128,7 @@ __attribute__((constructor(101))) void find_natives() {
     for (const hook_table *t : tables)
         for (size_t i = 0; i < t->count; ++i)
             resolve(t->entries[i]);
+    find_sanitizer_runtimes();
     at_fork(calls::note_all_shared, nullptr, calls::forget_turns_after_fork);
 }
 

@@ -23,6 +23,9 @@ table_list all_tables();
 // entry: then dlsym finds that, and nothing can be concluded about this name.
 bool is_stand_in(void *found);
 
+// sanitizer_calls.cpp: at start.
+void find_sanitizer_runtimes();
+
 // report.cpp: co_hook_report on stderr, by raw writes.
 void report_on_stderr();
 
