@@ -9,7 +9,7 @@
 namespace corun {
 namespace {
 
-constexpr unsigned most_handlers = 8; // each is a line of this library
+constexpr unsigned most_handlers = 16; // each is a line of this library
 struct {
     void (*before)();
     void (*in_parent)();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/debug/blocked.h"
 
+#include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
 #include "co_routine/base/clock.h"
 #include "co_routine/base/raw_sys.h"
@@ -8,7 +9,6 @@
 #include "co_routine/debug/blocked_place.h"
 #include "co_routine/debug/dump.h"
 #include "co_routine/debug/stretches.h"
-#include "co_routine/loop/fork_generation.h"
 #include "co_routine/loop/loop.h"
 #include "co_routine/loop/offload_helpers.h"
 
@@ -45,8 +45,7 @@ namespace {
 
 turn_watch *watches;
 unsigned watches_lock;
-bool watcher_runs;           // under watches_lock
-uint32_t watcher_generation; // atomic: a forked child has no watcher, and one thread
+bool watcher_runs; // under watches_lock
 
 int64_t limit_ns() { return int64_t{blocked_limit_ms()} * ns_per_ms; }
 long to_ms(int64_t ns) { return static_cast<long>(ns / ns_per_ms); }
@@ -60,14 +59,8 @@ template <class... Args> void say(const char *format, Args... args) {
     sys::write(2, line, length);
 }
 
-// The other threads, and whoever held the lock, stayed in the parent.
-void begin_generation_if_forked() {
-    uint32_t generation = fork_generation() + 1;
-    uint32_t seen = 0; // nobody was here yet: nothing to forget
-    __atomic_compare_exchange_n(&watcher_generation, &seen, generation, false, __ATOMIC_RELAXED,
-                                __ATOMIC_RELAXED);
-    if (seen == 0 || seen == generation)
-        return;
+// The other threads, the watcher among them, and whoever held the lock stayed in the parent.
+void after_fork_in_child() {
     co_env *env = env_or_null();
     watches = env ? env->watch : nullptr;
     if (watches) {
@@ -75,9 +68,12 @@ void begin_generation_if_forked() {
         watches->tid = static_cast<int>(sys::gettid());
     }
     watcher_runs = false;
-    stretches_after_fork_in_child();
-    __atomic_store_n(&watcher_generation, generation, __ATOMIC_RELAXED);
     spin_release(&watches_lock);
+    stretches_after_fork_in_child();
+}
+
+__attribute__((constructor)) void prepare_for_fork() {
+    at_fork(nullptr, nullptr, after_fork_in_child);
 }
 
 // ---- The watcher
@@ -202,7 +198,6 @@ bool create_watcher() {
 
 // On the thread's own stack, in the loop: where a thread may be made.
 void have_watcher() {
-    begin_generation_if_forked();
     bool create = false;
     {
         spin_guard guard(&watches_lock);
@@ -303,7 +298,6 @@ void prepare_watch(co_env *env) {
         return;
     }
     prepare_places();
-    begin_generation_if_forked();
     auto *w = new (reinterpret_cast<void *>(r)) turn_watch;
     w->tid = static_cast<int>(sys::gettid());
     spin_guard guard(&watches_lock);
@@ -316,7 +310,6 @@ void end_watch(co_env *env) {
     turn_watch *w = env->watch;
     if (!w)
         return;
-    begin_generation_if_forked();
     {
         spin_guard guard(&watches_lock);
         for (turn_watch **at = &watches; *at; at = &(*at)->next)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/debug/symbol_names.h"
 
+#include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
 #include "co_routine/base/sanitizer.h"
 #include "co_routine/base/user_memory.h"
@@ -29,7 +30,20 @@ struct found_name {
 constexpr size_t most_names = 2048;
 found_name names[most_names];
 
-bool busy; // atomic: one thread at a time
+bool busy;                    // atomic: one thread at a time
+thread_local bool looks_here; // this one
+thread_local bool fork_holds_turn;
+
+bool take_turn() {
+    if (__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE))
+        return false;
+    san_acquire(&busy);
+    return true;
+}
+void give_turn_back() {
+    san_release(&busy);
+    __atomic_clear(&busy, __ATOMIC_RELEASE);
+}
 
 void forget_all() {
     for (object &o : objects) {
@@ -39,6 +53,33 @@ void forget_all() {
     for (found_name &n : names)
         n = {};
 }
+
+// ---- fork
+
+void before_fork() { fork_holds_turn = take_turn(); }
+
+void after_fork_in_parent() {
+    if (fork_holds_turn)
+        give_turn_back();
+}
+
+// What another thread was in the middle of is not to be trusted: its mappings are left where they are.
+void after_fork_in_child() {
+    if (looks_here)
+        return; // a handler has forked
+    if (!fork_holds_turn) {
+        for (object &o : objects)
+            o = {};
+        forget_all();
+    }
+    give_turn_back();
+}
+
+__attribute__((constructor)) void prepare_for_fork() {
+    at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+// ----
 
 bool is_program(const void *base) {
     ElfW(Ehdr) header;
@@ -85,15 +126,12 @@ const Dl_info &look_up(uintptr_t pc) {
 // Not a spin lock: a look takes milliseconds, and a handler may have interrupted another one.
 class turn {
   public:
-    turn() : mine_(!__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE)) {
-        if (mine_)
-            san_acquire(&busy);
-    }
+    turn() : mine_(take_turn()) { looks_here |= mine_; }
     ~turn() {
         if (!mine_)
             return;
-        san_release(&busy);
-        __atomic_clear(&busy, __ATOMIC_RELEASE);
+        looks_here = false;
+        give_turn_back();
     }
     turn(const turn &) = delete;
     turn &operator=(const turn &) = delete;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "co_routine/debug/unwinder.h"
 
+#include "co_routine/base/at_fork.h"
 #include "co_routine/base/check.h"
+#include "co_routine/base/clock.h"
+#include "co_routine/base/raw_sys.h"
 #include "co_routine/base/sanitizer.h"
 #include "co_routine/core/coroutine.h"
 #include "co_routine/debug/suspended_walk.h"
@@ -27,7 +30,69 @@ libunwind::functions_here functions; // written before `sought` says so
 enum search : int { not_yet, loaded, missing };
 int sought = not_yet; // atomic
 
+// ---- fork
+
+// libunwind locks its caches, and what another thread has locked at a fork nobody unlocks in the child. So a
+// fork waits until nobody is in it, and meanwhile nobody goes in.
+constexpr int64_t fork_patience_ns = 100 * ns_per_ms;
+int inside;                   // atomic: libunwind's users
+int forks;                    // atomic: under way
+thread_local int inside_here; // of them this thread: a handler that forks does not wait for itself
+thread_local bool fork_is_late; // somebody is in there still
+
+void before_fork() {
+    __atomic_add_fetch(&forks, 1, __ATOMIC_SEQ_CST);
+    for (int64_t until = now_ns() + fork_patience_ns;;) {
+        fork_is_late = __atomic_load_n(&inside, __ATOMIC_SEQ_CST) > inside_here;
+        if (!fork_is_late || now_ns() >= until)
+            return;
+        sys::kernel_timespec t{0, ns_per_ms / 20};
+        sys::call(sys::nr_clock_nanosleep, CLOCK_MONOTONIC, 0, &t, nullptr);
+    }
+}
+
+void after_fork_in_parent() { __atomic_sub_fetch(&forks, 1, __ATOMIC_SEQ_CST); }
+
+void after_fork_in_child() {
+    if (fork_is_late)
+        sought = missing;
+    inside = inside_here;
+    forks = 0;
+}
+
+__attribute__((constructor)) void prepare_for_fork() {
+    at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+class libunwind_turn {
+  public:
+    libunwind_turn() {
+        __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+        ++inside_here;
+        is_allowed_ = __atomic_load_n(&forks, __ATOMIC_SEQ_CST) == 0;
+        if (!is_allowed_)
+            leave();
+    }
+    ~libunwind_turn() {
+        if (is_allowed_)
+            leave();
+    }
+    libunwind_turn(const libunwind_turn &) = delete;
+    libunwind_turn &operator=(const libunwind_turn &) = delete;
+    bool is_allowed() const { return is_allowed_; }
+
+  private:
+    static void leave() {
+        --inside_here;
+        __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+    }
+    bool is_allowed_;
+};
+
 int walk_with_libunwind(ucontext_t *context, const walk_request &request, void **pcs, int max) {
+    libunwind_turn turn;
+    if (!turn.is_allowed())
+        return 0;
     libunwind::cursor cursor;
     int flags = request.signal_frame ? libunwind::init_signal_frame : 0;
     if (functions.init_local2(&cursor, context, flags) < 0)
@@ -139,6 +204,9 @@ bool load_libunwind(bool say_if_missing) {
     int seen = __atomic_load_n(&sought, __ATOMIC_ACQUIRE);
     if (seen != not_yet)
         return seen == loaded;
+    libunwind_turn turn;
+    if (!turn.is_allowed())
+        return false; // the next one tries again
     // Two threads may both come here; they find the same functions.
     bool there = libunwind::find(&functions) && prepare_suspended_walks();
     find_libgcc();
@@ -231,9 +299,12 @@ int walk_frames(ucontext_t *context, const walk_request &request, void **pcs, in
 int walk_suspended(void *const *regs, const walk_request &request, void **pcs, int max) {
     if (max <= 0)
         return 0;
-    int n = libunwind_loaded() ? walk_elsewhere(regs, request, pcs, max) : 0;
-    if (n > 0)
-        return n;
+    if (libunwind_loaded()) {
+        libunwind_turn turn;
+        int n = turn.is_allowed() ? walk_elsewhere(regs, request, pcs, max) : 0;
+        if (n > 0)
+            return n;
+    }
     ucontext_t context;
     context_of_registers(&context, regs);
     return walk_frame_pointers(&context, request, pcs, max);

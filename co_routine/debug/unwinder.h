@@ -9,7 +9,7 @@
 //     n = walk_frames(&context, {.stack = {low, high, low}}, pcs, 32);
 //
 // A walk allocates nothing and takes about 8 KiB of stack with libunwind. walk_frames may run in a
-// signal handler once the library is loaded.
+// signal handler once the library is loaded. While another thread forks, it follows frame pointers.
 //
 // A coroutine's walk ends before coroutine_entry: the last address lies in the user's own entry
 // function. Only the first frame of a signal context has an exact pc; all others are return
