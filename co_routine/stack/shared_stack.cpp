@@ -44,9 +44,10 @@ bool save_watched_bytes(tenant *t, uint8_t *loose_saves, char *sp, char *high, s
 void restore_watched_bytes(tenant *t, char *low, char *high, copy_counts *counts) {
     constexpr size_t red_zone_bytes =
         128; // which x86_64 lets a function use below its stack pointer
-    size_t bytes = t->saved_bytes;
+    size_t bytes = t->saved_bytes, below = static_cast<size_t>(high - low) - bytes;
     san_renew(low, static_cast<size_t>(high - low)); // the former occupant's red zones are gone
-    san_forbid(low, static_cast<size_t>(high - low) - bytes - red_zone_bytes);
+    if (below > red_zone_bytes)
+        san_forbid(low, below - red_zone_bytes);
     if (bytes == 0)
         return;
     san_copy_raw(high - bytes, t->saved + t->saved_capacity - bytes, bytes);

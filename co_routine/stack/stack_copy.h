@@ -4,8 +4,8 @@
 // units of 16 bytes.
 #pragma once
 
-#include "co_routine/base/sanitizer.h"
-
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <emmintrin.h>
 
@@ -19,11 +19,7 @@ inline constexpr size_t inline_copy_limit = 256;
 // fast (measured for 16 KiB: 177 ns an activation against 213 with memcpy).
 inline constexpr size_t string_copy_from = 4096;
 
-CO_NO_SANITIZE inline void copy_units(char *to, const char *from, size_t bytes) {
-#if CO_SANITIZED
-    // The sanitizers' memcpy would report the red zones between the frames.
-    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
-#else
+inline void copy_units(char *to, const char *from, size_t bytes) {
     auto *t = reinterpret_cast<__m128i *>(to);
     auto *f = reinterpret_cast<const __m128i *>(from);
     if (bytes >= string_copy_from) {
@@ -51,7 +47,6 @@ CO_NO_SANITIZE inline void copy_units(char *to, const char *from, size_t bytes) 
     }
     for (; units; --units)
         _mm_store_si128(t++, _mm_load_si128(f++));
-#endif
 }
 
 } // namespace corun
