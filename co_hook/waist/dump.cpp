@@ -65,6 +65,21 @@ template <class... Args> void add(const char *format, Args... args) {
     add_line(line, format_line(line, sizeof line, format, args...));
 }
 
+// By native calls that do not wait. A reader that is gone, or a limit of files, is no reason for a signal. Not
+// debug/stderr.h's: that drops what stderr does not take, and the mask that the kernel has is noted here.
+word write_piece(const char *from, size_t bytes) {
+    constexpr signal_set of_writing = bit_of(SIGPIPE) | bit_of(SIGXFSZ) | bit_of(SIGTTOU);
+    signal_set pending = 0;
+    block_in_kernel(kernel_mask() | of_writing);
+    sys::call(SYS_rt_sigpending, &pending, sys::sigset_bytes);
+    word n = sys::write(2, from, bytes);
+    signal_set ours = of_writing & ~pending; // what was pending is somebody else's doing
+    if ((n == -EPIPE || n == -EFBIG) && ours)
+        sys::call(sys::nr_rt_sigtimedwait, &ours, nullptr, &sys::at_once, sys::sigset_bytes);
+    block_in_kernel(kernel_mask());
+    return n;
+}
+
 // The others run while stderr takes nothing. What cannot be written is dropped.
 void write_out() {
     constexpr size_t never_waits = PIPE_BUF; // fits where poll says that there is room
@@ -73,7 +88,7 @@ void write_out() {
         if (calls::poll(&room, 1, -1, nullptr) < 0)
             break;
         size_t left = dump.length - done;
-        word n = write_without_signals(dump.text + done, left < never_waits ? left : never_waits);
+        word n = write_piece(dump.text + done, left < never_waits ? left : never_waits);
         if (n <= 0 && n != -EINTR && n != -EAGAIN)
             break;
         done += n > 0 ? static_cast<size_t>(n) : 0;

@@ -47,7 +47,7 @@ inline int64_t deadline_in_ms(long ms) {
     return deadline_in(ns);
 }
 
-// For people: two digits at least, of one unit.
+// For people: at most four digits below 100 hours, of one unit.
 struct spoken_duration {
     long long count;
     const char *unit;

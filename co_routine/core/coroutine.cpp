@@ -67,6 +67,15 @@ void prepare_entry(coroutine *co, coctx_pfn_t entry = coroutine_entry) {
     coctx_make_regs(co->regs, low, static_cast<size_t>(co->high_end() - low), entry, co, nullptr);
 }
 
+void prepare_life(coroutine *co, void (*tell_sanitizer)(coroutine *co)) {
+    if (CO_UNLIKELY(has_fibers())) {
+        tell_sanitizer(co);
+        prepare_entry(co, watched_entry);
+    } else {
+        prepare_entry(co);
+    }
+}
+
 bool take_range(coroutine *co, stack_pool *pool) {
     stack_range range;
     if (!pool->acquire(&range))
@@ -201,11 +210,7 @@ int create_coroutine(coroutine **out, const stCoRoutineAttr_t *attr, pfn_co_rout
         free_memory(env, co);
         return ENOMEM;
     }
-    prepare_entry(co);
-    if (CO_UNLIKELY(has_fibers())) {
-        watch(co);
-        prepare_entry(co, watched_entry);
-    }
+    prepare_life(co, watch);
     ++env->counts.created;
     *out = co;
     return 0;
@@ -331,11 +336,7 @@ int reset_coroutine(coroutine *co) {
     co->caught_exceptions = nullptr;
     co->uncaught_exceptions = 0;
     co->saved_errno = 0;
-    prepare_entry(co);
-    if (CO_UNLIKELY(has_fibers())) {
-        watch_again(co);
-        prepare_entry(co, watched_entry);
-    }
+    prepare_life(co, watch_again);
     return 0;
 }
 

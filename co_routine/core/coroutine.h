@@ -112,7 +112,9 @@ struct alignas(64) stCoRoutine_t {
         char *stack_high; // flag_elsewhere: in an env without a C++ runtime
     };
 
-    char *stack_low = nullptr; // of its private stack or own range; else nullptr
+    // Of its private stack, its own range or somebody else's stack (flag_elsewhere); under a sanitizer the
+    // root's, too. Else nullptr.
+    char *stack_low = nullptr;
     union {
         corun::coroutine *ready_next = nullptr; // with flag_queued
         uint64_t parked_at_cycles; // parked, and without it: when that turn of the loop began

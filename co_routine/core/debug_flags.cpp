@@ -22,9 +22,8 @@ unsigned limit_ms = 50;
 [[noreturn]] void refuse(const char *word, size_t length, const char *why) {
     char shown[32];
     format_line(shown, sizeof shown < length + 1 ? sizeof shown : unsigned(length + 1), "%s", word);
-    fatal("CORUN_DEBUG: %s '%s'; known: stacks, overflow, hooks, blocked, blocked:<ms>, private, "
-          "sites, "
-          "no-overflow",
+    fatal("CORUN_DEBUG: %s '%s'; known: stacks, private, overflow, hooks, blocked, blocked:<ms>, "
+          "and under corun sites, no-overflow",
           why, shown);
 }
 

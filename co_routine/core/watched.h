@@ -6,7 +6,8 @@
 // thread, which never admits. So each switch takes the way of those whose bytes must be brought in
 // (switch_to_absent), and there the sanitizer is told; in any other process nothing was added.
 //
-// Valgrind sees stack pointers by itself: only the exchange of bytes on a shared stack is told.
+// Valgrind knows the stacks (stack/) and sees stack pointers by itself: in a switch only the exchange of
+// bytes on a shared stack is told.
 #pragma once
 
 #include "co_routine/core/env.h"

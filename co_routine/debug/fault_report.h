@@ -16,9 +16,9 @@
 //    is called with the same arguments and mask (on the alternate stack, if it was on ours), the
 //    default is restored and happens, a signal that somebody sent is sent on.
 //  - A handler that the program installs after its first coroutine replaces ours.
-//  - The handler allocates nothing, takes no lock before the line is written (names and
-//    frames take dladdr's and that of libunwind's cache), and looks at the
-//    faulting thread's own env, and at other threads' coroutines by copy only.
+//  - The handler allocates nothing but by mmap (symbol_names.h), takes no lock before the line is written
+//    (names and frames take dladdr's and that of libunwind's cache), and looks at the faulting thread's own
+//    env, and at other threads' coroutines by copy only.
 #pragma once
 
 #include "co_routine/core/env.h"

@@ -17,7 +17,7 @@ size_t bytes_ever_used(const char *low, const char *high);
 // Bytes between the stack pointer and the top, now. 0: nothing on it.
 size_t bytes_live(const coroutine *co);
 
-// The range of its own that co has with CO_DEBUG_STACKS, readable while this lives.
+// The range of its own that co has with CO_DEBUG_STACKS, readable and writable while this lives.
 class open_range {
   public:
     explicit open_range(const coroutine *co);

@@ -37,7 +37,10 @@ bool is_stderr(asked a) {
     return same || S_ISCHR(s.stx_mode) || (S_ISREG(s.stx_mode) && is_log);
 }
 
-long write_without_signals(const char *text, size_t length) {
+void write_to_stderr(const char *text, size_t length) {
+    pollfd room{2, POLLOUT, 0};
+    if (!is_stderr(asked::no) || sys::ppoll(&room, 1, &sys::at_once, nullptr) <= 0)
+        return;
     uint64_t of_writing = 0, before = 0, pending = 0;
     for (int s : {SIGPIPE, SIGXFSZ, SIGTTOU})
         of_writing |= uint64_t{1} << (s - 1);
@@ -48,13 +51,6 @@ long write_without_signals(const char *text, size_t length) {
     if ((n == -EPIPE || n == -EFBIG) && ours)
         sys::call(sys::nr_rt_sigtimedwait, &ours, nullptr, &sys::at_once, sys::sigset_bytes);
     sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sys::sigset_bytes);
-    return n;
-}
-
-void write_to_stderr(const char *text, size_t length) {
-    pollfd room{2, POLLOUT, 0};
-    if (is_stderr(asked::no) && sys::ppoll(&room, 1, &sys::at_once, nullptr) > 0)
-        write_without_signals(text, length);
 }
 
 } // namespace corun

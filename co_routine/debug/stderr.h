@@ -13,11 +13,8 @@ void note_stderr(); // what it is at the start, where it is called by itself
 enum class asked : bool { no, yes };
 bool is_stderr(asked a = asked::yes);
 
-// By one native call. No signal comes of it: a reader that is gone, a limit of files, a terminal that holds
-// background jobs. As write(2), but an error is -errno.
-long write_without_signals(const char *text, size_t length);
-
-// For what nobody has asked for. Nothing is written where is_stderr says no or nobody takes it at once.
+// For what nobody has asked for. Nothing is written where is_stderr says no or nobody takes it at once, and no
+// signal comes of it: a reader that is gone, a limit of files, a terminal that holds background jobs.
 void write_to_stderr(const char *text, size_t length);
 
 } // namespace corun

@@ -19,8 +19,7 @@ void give_way(co_env *env, loop *l) {
     bool is_loops = self->caller == &env->root && l->turn_left > 0;
     bool is_next = is_loops && next && next->state == co_state::ready;
     // Who wants the stack we stand on is brought in by the loop, without a courier.
-    if (is_next &&
-        (!next->tenancy.home || next->tenancy.home != self->tenancy.home || !next->shared_home())) {
+    if (is_next && (!next->shared_home() || next->tenancy.home != self->tenancy.home)) {
         --l->turn_left;
         env->pop_ready();
         begin_turn_of(env, next);

@@ -85,7 +85,7 @@ guard_kind kernel_guard_kind() {
 
 stack_pool::stack_pool(size_t stack_bytes, size_t guard_bytes)
     : stack_bytes_(stack_bytes), guard_bytes_(guard_bytes), stride_(stack_bytes + guard_bytes) {
-    find_watchers();
+    find_watchers(); // make_env has done so, unless the room is used by itself
 }
 
 stack_pool::~stack_pool() {

@@ -5,7 +5,9 @@
 //     child_result r = in_fresh_process("Suite.DISABLED_Case", {"CORUN_DEBUG=overflow"});
 #pragma once
 
+#include "co_routine/base/sanitizer.h"
 #include "co_routine/debug/stderr.h"
+
 #include <cstdlib>
 #include <string>
 #include <sys/wait.h>
@@ -67,16 +69,7 @@ inline child_result in_fresh_process(const std::string &test,
     });
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool under_asan = true;
-#else
-inline constexpr bool under_asan = false;
-#endif
-#if defined(__SANITIZE_THREAD__)
-inline constexpr bool under_tsan = true;
-#else
-inline constexpr bool under_tsan = false;
-#endif
+inline constexpr bool under_asan = CO_ASAN, under_tsan = CO_TSAN;
 
 #define SKIP_UNDER_SANITIZERS()                                                                    \
     if (under_asan || under_tsan)                                                                  \

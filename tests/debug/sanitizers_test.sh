@@ -2,25 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # A program that is built with a sanitizer links the library as `make` builds it, static or shared: the
 # sanitizer has nothing to say of what is right, and finds what is wrong. (time limit: 300 s)
-set -u
-cd "${SRC_DIR:-.}" || exit 1
-B=$(readlink -f "${BUILD_DIR:-build/x86_64}")
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-status=0
+. "${SRC_DIR:-.}/tests/hooks/lib.sh"
 export ASAN_OPTIONS=detect_stack_use_after_return=1 # its fake stacks
 # TSan of gcc 12 cannot live with 32 random bits of mmap; some containers forbid the switch.
 fixed=$(setarch -R true 2>/dev/null && echo setarch -R)
 
-verdict() { # what, condition
-    if eval "$2"; then
-        echo "ok - $1"
-    else
-        head -60 "$scratch/out"
-        echo "not ok - $1"
-        status=1
-    fi
-}
 build() { # sanitizer, output, library...
     ${CXX:-g++} ${ARCHFLAGS:-} -std=c++17 -O1 -g -D_GNU_SOURCE -Ico_routine -Ico_hook -fsanitize="$1" \
         -fno-sanitize-recover=undefined -o "$2" "tests/debug/${program:-watched}_program.cpp" "${@:3}" -pthread -ldl

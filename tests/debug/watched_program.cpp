@@ -20,6 +20,13 @@ namespace {
 
 constexpr int private_many = 1000, shared_many = 200;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifdef SANITIZED
 constexpr int smallest_stack = 64 * 1024; // what runs on it is larger
 #else
 constexpr int smallest_stack = 16 * 1024;
@@ -231,7 +238,7 @@ void between_threads() {
 }
 
 // Stands on all of its stack but less than a red zone. pad: bytes, 0 to learn what the frames need by themselves.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef SANITIZED
 void *with_pad(void *pad) {
     size_t bytes = *static_cast<size_t *>(pad);
     fill(static_cast<char *>(__builtin_alloca(bytes)), bytes, 5);

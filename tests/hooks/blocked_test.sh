@@ -104,6 +104,6 @@ verdict 'a hang is reported while it lasts' "has \"'worker-h' .* so far: in syst
 for bad in blocked: blocked:0 blocked:x blocked:-5 blocked:1x blocked:99999999999 blocked:3600001 blockedx; do
     run $bad p
     verdict "CORUN_DEBUG=$bad is refused" \
-        "[ \$code -ge 128 ] && has \"^corun: .*CORUN_DEBUG: .*'$bad'; known: stacks, overflow, hooks, blocked, blocked:<ms>\""
+        "[ \$code -ge 128 ] && has \"^corun: .*CORUN_DEBUG: .*'$bad'; known: stacks, private, overflow, hooks, blocked, blocked:<ms>\""
 done
 exit $status
