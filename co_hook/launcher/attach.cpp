@@ -136,8 +136,8 @@ void give_way() {
 }
 
 void sleep_at_times() {
-    constexpr int64_t at_once_ns = ns_per_ms / 5;
-    constexpr timespec a_moment = {0, ns_per_ms / 10};
+    constexpr int64_t at_once_ns = ns_per_ms / 10;
+    constexpr timespec a_moment = {0, ns_per_ms * 3 / 20};
     if (works_since == 0 || now_ns() - works_since < at_once_ns)
         return;
     nanosleep(&a_moment, nullptr);
