@@ -9,6 +9,7 @@
 #include "co_routine/debug/stderr.h"
 
 #include <cstdlib>
+#include <gtest/gtest.h>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,7 +42,7 @@ template <class F> child_result in_child(F body) {
         close(ends[1]);
         alarm(60);
         body();
-        _exit(0);
+        _exit(testing::Test::HasFailure() ? 1 : 0);
     }
     close(ends[1]);
     child_result result;

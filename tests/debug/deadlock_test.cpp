@@ -342,6 +342,7 @@ TEST(Cycle, IsInTheDump) {
         EXPECT_EQ(3, co_dump(2, 0));
     });
     expect_cycle(r, {"a", "b"}, "\n");
+    EXPECT_TRUE(r.exited_with(0)) << r.status << r.text;
 }
 
 TEST(Cycle, OfPthreadMutexesUnderTheHooks) {
