@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // syscall(). std::atomic::wait and what stands on it, std::future, std::call_once's kin and the
-// guards of static locals come this way to their futexes.
+// guards of static locals come this way to their futexes; on i386 all that a sanitizer's runtime asks of the kernel.
 #include "co_hook/calls/dispatch.h"
 #include "co_hook/symbols/hook.h"
 
@@ -25,7 +25,7 @@ bool only_waits(long nr, long operation) {
 CORUN_NATIVE(long, syscall, (long nr, long a, long b, long c, long d, long e, long f),
              plain_result<long>(sys::call(nr, a, b, c, d, e, f)));
 long hook_syscall(long nr, long a, long b, long c, long d, long e, long f) {
-    bool on = hooks_are_on(family);
+    bool on = hooks_are_on_for_program(family);
     word result;
     if ((on || !only_waits(nr, b)) && calls::dispatch(nr, {a, b, c, d, e, f}, on, &result))
         return plain_result<long>(result); // noexcept: a cancel is reported, and acts elsewhere
