@@ -68,6 +68,9 @@ launcher  := $(if $(capstone),$(wildcard co_hook/corun.cpp co_hook/launcher/*.cp
 finder    := $(patsubst %,co_hook/waist/%.cpp,decoder function image scan sites)
 walker    := $(patsubst %,co_routine/%.cpp,base/check base/user_memory debug/libunwind debug/remote_walk debug/symbol_file)
 run_by    := $(if $(capstone),$(B)/corun $(B)/libcorun_waist.so)
+# What a plain build has besides: it measures, and is installed beside corun.
+stackmem  := $(wildcard perf/stackmem/*.cpp)
+tools     := $(if $(SAN),,$(B)/corun-stackmem)
 waist_src := $(if $(capstone),$(filter-out co_hook/symbols/%,$(lib_src)) $(filter %.cpp %.S,$(call find,co_hook/waist)))
 headers   := $(wildcard co_ctx/coctx.h co_routine/*.h co_routine/*.hpp co_hook/*.h)
 manpages  := $(wildcard man/*.1 man/*.3)
@@ -101,12 +104,12 @@ waist_bins  := $(if $(capstone),$(B)/tests/waist/libnative_waist.so $(B)/tests/w
 # ---- Targets -------------------------------------------------------------------------------------
 
 .DEFAULT_GOAL := all
-.PHONY: all tests test-programs test test-i386 test-servers test-cpython perf-servers soak-servers test-deps soak demo demo-programs demo-linked examples perf perf-programs lint tidy hook-table format install uninstall clean \
+.PHONY: all tests test-programs test test-i386 test-servers test-cpython perf-servers soak-servers test-deps soak demo demo-programs demo-linked examples perf perf-programs perf-stacks lint tidy hook-table format install uninstall clean \
         help list-suites list-built-suites list-environment
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(libs) $(run_by)                         ## the library, static and shared, and corun
+all: $(libs) $(run_by) $(tools)                ## the library, static and shared, corun and corun-stackmem
 	$(if $(launcher)$(filter-out x86_64,$(ARCH)$(SAN)),,@echo '  corun, the launcher, is left out: it needs libcapstone-dev (apt install libcapstone-dev)')
 examples: $(example_bins)                      ## example/*, linked with libcorun.a
 perf-programs: $(perf_bins)                    ## the benchmarks, built
@@ -176,6 +179,11 @@ $(B)/libcorun_waist.so: $(call to_obj,$(waist_src)) co_hook/waist/exports.map
 $(B)/corun: $(call to_obj,$(launcher) $(finder) $(walker))
 	$(call say,LD ,$@)
 	$(Q)$(CC) $(ARCHFLAGS) $(MODE) -static-libgcc -o $@ $^ $(capstone)
+
+# A program of the library's, like the ones that it compares.
+$(B)/corun-stackmem: $(call to_obj,$(stackmem)) $(B)/libcorun.a
+	$(call say,LD ,$@)
+	$(Q)$(CXX) $(ARCHFLAGS) $(MODE) -static-libgcc -static-libstdc++ -o $@ $^ $(LIBS)
 
 # A C example is linked by the C driver too: it shows that libcorun.a asks for no C++.
 $(B)/example/%: $(B)/obj/example/%.o $(B)/libcorun.a
@@ -320,10 +328,13 @@ demo-linked:                                   ## 10,000 connections to a server
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(linked_programs)
 	@$(B)/perf/demo_linked
 
-benchmarks := $(addprefix $(B)/perf/,switch_bench coroutine_bench sync_bench stack_memory echo_compare idle_bench) \
+benchmarks := $(addprefix $(B)/perf/,switch_bench coroutine_bench sync_bench echo_compare idle_bench) '$(B)/corun-stackmem --live 200' \
     'taskset -c 0 $(B)/perf/pingpong' $(if $(run_by),'taskset -c 0 $(B)/corun $(B)/perf/pingpong')
-perf: $(perf_bins) $(B)/example/echo_server $(run_by)  ## runs the benchmarks, one after the other
+perf: $(perf_bins) $(B)/example/echo_server $(run_by) $(tools)  ## runs the benchmarks, one after the other
 	@set -e; for b in $(benchmarks); do printf '\n==== %s\n' "$$b"; $$b; done
+
+perf-stacks: $(tools)                          ## kinds of stack compared: bytes and ns (STACKS="--quick --csv x.csv")
+	@$(B)/corun-stackmem $(STACKS)
 
 shell_tests := $(shell find tests -name '*_test.sh' ! -path 'tests/lint/*')
 list-suites:                                   ## what SUITES= may name
@@ -353,6 +364,7 @@ install: all                                   ## to $(DESTDIR)$(PREFIX)
 	    echo ".so man3/$$page.3" > $(dest)/share/man/man3/$$f.3; done; done
 	$(if $(run_by),install -d $(dest)/bin $(libdest)/corun && install -m 755 $(B)/corun $(dest)/bin && \
 	    install -m 755 $(B)/libcorun_waist.so $(libdest)/corun)
+	$(if $(tools),install -d $(dest)/bin && install -m 755 $(tools) $(dest)/bin)
 	install -d $(dest)/share/corun $(dir $(gdb_links))
 	install -m 644 co_routine/debug/co_gdb.py $(dest)/share/corun
 	$(foreach l,$(gdb_links),ln -srf $(dest)/share/corun/co_gdb.py $l;)
@@ -364,7 +376,7 @@ uninstall:                                     ## what install put there, nothin
 	    $(addprefix $(libdest)/,libcorun.a libcorun.so.1 libcorun.so pkgconfig/corun.pc) \
 	    $(foreach m,$(manpages),$(dest)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m)) \
 	    $$(sed -n '$(man_names)' man/co_hook.3 man/co_routine.3 | sed 's|.*|$(dest)/share/man/man3/&.3|') \
-	    $(if $(run_by),$(dest)/bin/corun $(libdest)/corun/libcorun_waist.so) $(dest)/share/corun/co_gdb.py $(gdb_links)
+	    $(if $(run_by),$(dest)/bin/corun $(libdest)/corun/libcorun_waist.so) $(if $(tools),$(dest)/bin/corun-stackmem) $(dest)/share/corun/co_gdb.py $(gdb_links)
 	-rmdir $(dest)/include/corun $(libdest)/corun $(dest)/share/corun
 	@rmdir -p --ignore-fail-on-non-empty $(sort $(dir $(gdb_links))) 2>/dev/null || :
 

@@ -87,6 +87,7 @@ if gdb -nx -batch -ex 'python gdb.lookup_static_symbols' >/dev/null 2>&1; then
 else
     echo 'skip - co_gdb.py is loaded by itself: no gdb'
 fi
+check 'corun-stackmem is installed, and runs' "$root/bin/corun-stackmem" --quick --count 20 --live 64
 check 'co_gdb.py is installed' diff co_routine/debug/co_gdb.py "$root/share/corun/co_gdb.py"
 
 check 'make uninstall' quiet_make uninstall

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# man/co_routine.3 speaks of every public function, man/corun.1 of every option; they name none that is
-# not there, and are correct man(7).
+# man/co_routine.3 speaks of every public function, man/corun.1 and man/corun-stackmem.1 of every option;
+# they name none that is not there, and are correct man(7).
 set -u
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -14,6 +14,7 @@ verdict() { # what, findings
 page=man/co_routine.3
 hook_page=man/co_hook.3
 launcher_page=man/corun.1
+stackmem_page=man/corun-stackmem.1
 
 # The compiler's own list of prototypes, and the synopsis lines: bold, a result type, a name, "(".
 printf '#include "co_routine.h"\n#include "coctx.h"\n#include "co_hook.h"\n' >"$scratch/all.c"
@@ -39,12 +40,17 @@ sed -n '/^constexpr char usage/,/;$/p' co_hook/launcher/options.cpp | options >"
 sed 's/\\//g' $launcher_page | options >"$scratch/described"
 verdict "$launcher_page has every option of corun, and no other" \
     "$(diff "$scratch/declared" "$scratch/described")"
+sed -n '/^constexpr char usage/,/)";$/p' perf/stackmem/options.cpp | options >"$scratch/declared"
+# corun's own options in there are not its.
+sed 's/\\//g; /corun --[a-z]/d' $stackmem_page | options >"$scratch/described"
+verdict "$stackmem_page has every option of corun-stackmem, and no other" \
+    "$(diff "$scratch/declared" "$scratch/described")"
 
 if command -v mandoc >/dev/null; then
     verdict 'the pages are clean by mandoc -T lint' \
-        "$(mandoc -T lint -W warning $page $hook_page $launcher_page 2>&1)"
+        "$(mandoc -T lint -W warning $page $hook_page $launcher_page $stackmem_page 2>&1)"
 elif command -v groff >/dev/null; then
-    verdict 'the pages are clean by groff -ww' "$(groff -man -ww -Tutf8 -z $page $hook_page $launcher_page 2>&1)"
+    verdict 'the pages are clean by groff -ww' "$(groff -man -ww -Tutf8 -z $page $hook_page $launcher_page $stackmem_page 2>&1)"
 else
     echo 'skip - the pages are clean: neither mandoc nor groff'
 fi

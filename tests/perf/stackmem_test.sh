@@ -1,0 +1,103 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# corun-stackmem: every kind makes what was asked for, the files say what the table says, bad input is
+# refused, and where it stops it says of what.
+. "${SRC_DIR:-.}/tests/hooks/lib.sh"
+stackmem=$B/corun-stackmem
+[ -x "$stackmem" ] || { echo "$stackmem is not built"; exit 1; }
+unset CORUN_DEBUG LD_PRELOAD
+cd "$scratch" || exit 1
+all_kinds='private-64k private-4k shared-1 shared-16 shared-256 pthread ucontext'
+
+measure() { timeout -k 5 60 "$stackmem" --quick "$@" >out 2>err </dev/null; code=$?; }
+# field KIND COUNT NAME: of the measurements in `csv`.
+field() {
+    /usr/bin/python3 -c '
+import csv, sys
+for row in csv.DictReader(open("csv", newline="")):
+    if row["kind"] == sys.argv[1] and row["count"] == sys.argv[2]:
+        print(row[sys.argv[3]])' "$@"
+}
+refused() { # words that the line has, options...
+    local words=$1
+    shift
+    measure "$@"
+    [ $code = 2 ] && [ ! -s out ] && [ "$(wc -l <err)" = 1 ] && grep -q "^corun-stackmem: .*$words" err
+}
+
+measure --count 20,300 --live 1024 --csv csv --json json
+verdict 'it runs, and says nothing on stderr where that is a file' '[ $code = 0 ] && [ ! -s err ]'
+for kind in $all_kinds; do
+    verdict "$kind: as many as were asked for, in the table too" \
+        '[ "$(field $kind 20 made)/$(field $kind 300 made)" = 20/300 ] && [ -z "$(field $kind 300 stopped_by)" ] && grep -qE "^$kind +300 " out'
+    verdict "$kind: five times were taken" \
+        'for t in create two_in_turn in_order shuffled end; do awk "BEGIN{exit !($(field $kind 300 ${t}_ns) > 0)}" || exit 1; done'
+done
+verdict 'a private stack is a page at least' '[ "$(field private-64k 300 rss)" -ge $((300 * 4096)) ]'
+verdict 'threads have kernel stacks, 16 KiB each' '[ "$(field pthread 300 kernel_stacks)" = $((300 * 16384)) ] && [ "$(field shared-1 300 kernel_stacks)" = 0 ]'
+verdict 'shared stacks: all but those in place are saved, with their live bytes' \
+    '[ "$(field shared-1 300 saved)" -ge $((299 * 1024)) ] && [ "$(field shared-16 300 saved)" -ge $((284 * 1024)) ] && [ "$(field shared-256 300 saved)" -ge $((44 * 1024)) ] && [ "$(field shared-256 20 saved)" = 0 ]'
+verdict 'guards of 64 KiB take more addresses than those of 4 KiB' \
+    '[ $(($(field private-64k 300 virtual) - $(field private-4k 300 virtual))) -ge $((300 * 60 * 1024)) ]'
+/usr/bin/python3 - >compared 2>&1 <<'PYTHON'
+import csv, json
+rows = list(csv.DictReader(open("csv", newline="")))
+data = json.load(open("json"))
+texts = {"kind", "touch", "stopped_by", "raise"}
+assert len(rows) == len(data["measurements"]) == 14 and data["kernel"]
+for row, one in zip(rows, data["measurements"]):
+    assert list(row) == list(one), (row, one)
+    for name, value in row.items():
+        same = one[name] == value if name in texts else \
+            one[name] is None if value == "" else float(one[name]) == float(value)
+        assert same, (name, value, one[name])
+print("same")
+PYTHON
+verdict 'CSV and JSON have the same fields and values' '[ "$(cat compared)" = same ] || { cat compared; false; }'
+
+# ---- The shape of the stack
+saved() { measure --count 50 --kind shared-1 --csv csv "$@"; field shared-1 50 saved; }
+flat=$(saved --live 2000)
+deep=$(saved --live 2000 --depth 50)
+verdict 'fifty frames hold more than one with the same live bytes' '[ "$flat" -gt 98000 ] && [ "$deep" -gt $((flat + 49 * 49 * 16)) ]'
+rss() { measure --count 200 --kind private-4k --csv csv "$@"; field private-4k 200 rss; }
+written=$(rss --live 65536) ends=$(rss --live 65536 --touch ends) none=$(rss --live 65536 --touch none)
+verdict 'pages of live bytes that nobody writes are not there' '[ "$written" -ge $((200 * 65536)) ] && [ "$none" -lt $((200 * 3 * 4096)) ] && [ "$ends" -lt $((written / 4)) ]'
+
+# ---- Choice and places
+measure --count 20 --live 64 --kind shared,ucontext --csv -
+verdict '--kind by how they begin; CSV in place of the table' \
+    '[ $code = 0 ] && [ "$(cut -d, -f1 out | tr "\n" " ")" = "kind \"shared-1\" \"shared-16\" \"shared-256\" \"ucontext\" " ]'
+measure --count 20 --live 64 --kind shared-1 --json -
+verdict '--kind shared-1 is not shared-16; JSON in place of the table' \
+    '[ "$(/usr/bin/python3 -c "import json; print([m[\"kind\"] for m in json.load(open(\"out\"))[\"measurements\"]])")" = "['"'shared-1'"']" ]'
+measure --help
+verdict '--help' '[ $code = 0 ] && [ ! -s err ] && grep -q "^usage: corun-stackmem" out'
+/usr/bin/python3 -c 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) != 0)' \
+    "$stackmem" --quick --count 20 --live 64 --kind shared >out
+code=$?
+verdict 'a bar on a terminal' '[ $code = 0 ] && grep -q "\[[#.]*\] 2 of 3: shared-16, 20 x 64 bytes" out'
+
+# ---- Bad input
+verdict 'counts' 'refused "a number from 1 to" --count 10,0 && refused "a number from 1 to" --count 10, && refused "\"1e3\" is not a number" --count 1e3'
+verdict 'live bytes, frames' 'refused "from 64 to 65536" --live 63 && refused "from 64 to 65536" --live=65537 && refused "from 1 to 1000" --depth 0 && refused "give each frame a byte" --live 64 --depth 65'
+verdict 'kinds, touch' 'refused "there is no \"fibre\"" --kind pthread,fibre && refused "there is no \"\"" --kind pthread, && refused "all, ends, none" --touch some'
+verdict 'stacks' 'refused "from 16K to 1G" --stack 15K && refused "from 16K to 1G" --stack 2G && refused "from 16K to 1G" --stack 16X && refused "give it 28K at least" --stack 16K --live 16384'
+verdict 'options, values, files' 'refused "no such option" --counts 10 && refused "wants a value" --count && refused "cannot both" --csv - --json - && refused "/no/such/file: No such file" --csv /no/such/file'
+
+# ---- Limits
+(ulimit -v 300000; measure --count 20000 --live 64 --kind private-64k,pthread,ucontext --csv csv; exit $code)
+code=$?
+verdict 'address space: where each stops, and what to raise' \
+    'for k in private-64k pthread ucontext; do made=$(field $k 20000 made); [ "$made" -gt 100 ] && [ "$made" -lt 3000 ] && field $k 20000 stopped_by | grep -q "address space is 292 MiB (ulimit -v)" && [ "$(field $k 20000 raise)" = "ulimit -v unlimited" ] || exit 1; done; [ $code = 0 ] && grep -q "stops at .* of 20,000: the limit of address space" out'
+if [ "$(id -u)" = 0 ] && command -v setpriv prlimit >/dev/null; then
+    chmod 755 . && cp "$stackmem" stackmem && chmod 755 stackmem
+    setpriv --reuid=61234 --clear-groups prlimit --nproc=100 timeout -k 5 60 ./stackmem --quick \
+        --count 300 --live 64 --kind pthread,private --csv - >csv 2>err
+    code=$?
+    verdict 'processes of a user: threads stop, coroutines do not' \
+        '[ $code = 0 ] && [ "$(field pthread 300 made)" -ge 50 ] && [ "$(field pthread 300 made)" -lt 100 ] && field pthread 300 stopped_by | grep -q "limit of processes is 100" && [ "$(field private-4k 300 made)" = 300 ]'
+else
+    echo 'skip - processes of a user: not root'
+fi
+exit $status
