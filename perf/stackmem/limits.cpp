@@ -147,6 +147,12 @@ int64_t expected_bytes(const plan &p) {
     return pages;
 }
 
+long most_by_mappings(const plan &p) {
+    int64_t most = number_in("/proc/sys/vm/max_map_count");
+    bool mapped = p.what.how == way::thread || p.what.how == way::ucontext;
+    return mapped && most > 0 ? static_cast<long>(most / 2) : LONG_MAX;
+}
+
 ceiling find_ceiling(const plan &p) {
     ceiling c = {p.count, false, available_memory(), expected_bytes(p)};
     auto fit = static_cast<long>(

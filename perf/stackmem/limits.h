@@ -27,6 +27,9 @@ ceiling find_ceiling(const plan &p);
 
 void say_why(const plan &p, int error, const ceiling &c, measurement *m);
 
+// Threads and contexts take two mappings each; the library's coroutines take none of their own.
+long most_by_mappings(const plan &p);
+
 // Bytes that one will hold at least, for the decision how many fit.
 int64_t expected_bytes(const plan &p);
 

@@ -8,6 +8,7 @@
  * and at the end each one checks that its live bytes are as it left them.
  */
 #include "perf/process.h"
+#include "perf/stackmem/advice.h"
 #include "perf/stackmem/formats.h"
 #include "perf/stackmem/measure.h"
 #include "perf/stackmem/options.h"
@@ -79,6 +80,8 @@ bool write_file(const std::string &file, const std::string &text) {
 
 int main(int argc, char **argv) {
     options o = parse_options(argc, argv);
+    if (!o.from_stats.empty())
+        return advise(o);
     check_files(o);
     auto all = static_cast<long>(o.live.size() * o.chosen.size() * o.counts.size());
     run r = {o, progress(all), o.csv != "-" && o.json != "-"};

@@ -26,6 +26,8 @@ usage: corun-stackmem [option]...
                        or how some of them begin: private, shared
   --csv FILE           the measurements as CSV; - is standard output, in place of the table
   --json FILE          the same as JSON
+  --from-stats FILE    which stacks would serve the server that wrote FILE by corun --stats=FILE,
+                       and what they cost at 1, 10 and 100 times its threads; with --kind alone
   --quick              fewer rounds; without --count and --live 1000,10000 and 64,4096
   -h, --help           this
 )";
@@ -141,6 +143,7 @@ constexpr struct {
     {"--kind", [](options *o, const std::string &v) { o->chosen = kinds_named(v); }},
     {"--csv", [](options *o, const std::string &v) { o->csv = v; }},
     {"--json", [](options *o, const std::string &v) { o->json = v; }},
+    {"--from-stats", [](options *o, const std::string &v) { o->from_stats = v; }},
 };
 
 taker taker_of(const std::string &name) {
@@ -182,6 +185,7 @@ std::string short_size(int64_t bytes) {
 
 options parse_options(int argc, char **argv) {
     options o;
+    std::string other; // than --from-stats and --kind
     o.chosen.assign(std::begin(kinds), std::end(kinds));
     for (int i = 1; i < argc; i++) {
         std::string name = argv[i], value;
@@ -191,6 +195,7 @@ options parse_options(int argc, char **argv) {
         }
         if (name == "--quick") {
             o.quick = true;
+            other = name;
             continue;
         }
         size_t equals = name.find('=');
@@ -207,7 +212,11 @@ options parse_options(int argc, char **argv) {
         if (value.empty())
             refuse("%s wants a value; corun-stackmem --help says which", name.c_str());
         take(&o, value);
+        if (name != "--from-stats" && name != "--kind")
+            other = name;
     }
+    if (!o.from_stats.empty() && !other.empty())
+        refuse("%s is nothing for --from-stats; leave it out", other.c_str());
     if (o.counts.empty())
         o.counts = o.quick ? std::vector<long>{1000, 10000}
                            : std::vector<long>{1000, 10000, 100000, 1000000};

@@ -20,7 +20,8 @@ struct options {
     long depth = 1, stack_bytes = 128 * 1024;
     touch touched = touch::all;
     bool quick = false;
-    std::string csv, json; // files; empty: none, "-": standard output, in place of the table
+    std::string csv, json;  // files; empty: none, "-": standard output, in place of the table
+    std::string from_stats; // a file: advice instead of measurements
 };
 
 options parse_options(int argc, char **argv);
