@@ -12,6 +12,7 @@
 #include "perf/stackmem/formats.h"
 #include "perf/stackmem/measure.h"
 #include "perf/stackmem/options.h"
+#include "perf/stackmem/plot.h"
 #include "perf/stackmem/progress.h"
 #include "perf/stackmem/table.h"
 
@@ -67,6 +68,11 @@ void check_files(const options &o) {
                 strerror(errno));
         exit(2);
     }
+    std::string wrong = o.plot.empty() ? "" : prepare_plots(o.plot);
+    if (wrong.empty())
+        return;
+    fprintf(stderr, "corun-stackmem: --plot %s: %s\n", o.plot.c_str(), wrong.c_str());
+    exit(2);
 }
 
 bool write_file(const std::string &file, const std::string &text) {
@@ -91,5 +97,10 @@ int main(int argc, char **argv) {
         measure_group(&r, live);
     bool written = write_file(o.csv, as_csv(r.results));
     written = write_file(o.json, as_json(r.results)) && written;
+    std::string wrong = o.plot.empty() ? "" : write_plots(o.plot, r.results);
+    if (!wrong.empty()) {
+        fprintf(stderr, "corun-stackmem: --plot %s: %s\n", o.plot.c_str(), wrong.c_str());
+        written = false;
+    }
     return r.good && written ? 0 : 1;
 }

@@ -26,6 +26,7 @@ usage: corun-stackmem [option]...
                        or how some of them begin: private, shared
   --csv FILE           the measurements as CSV; - is standard output, in place of the table
   --json FILE          the same as JSON
+  --plot DIR           memory.png, switch.png and the same as .svg, by gnuplot
   --from-stats FILE    which stacks would serve the server that wrote FILE by corun --stats=FILE,
                        and what they cost at 1, 10 and 100 times its threads; with --kind alone
   --quick              fewer rounds; without --count and --live 1000,10000 and 64,4096
@@ -143,6 +144,7 @@ constexpr struct {
     {"--kind", [](options *o, const std::string &v) { o->chosen = kinds_named(v); }},
     {"--csv", [](options *o, const std::string &v) { o->csv = v; }},
     {"--json", [](options *o, const std::string &v) { o->json = v; }},
+    {"--plot", [](options *o, const std::string &v) { o->plot = v; }},
     {"--from-stats", [](options *o, const std::string &v) { o->from_stats = v; }},
 };
 

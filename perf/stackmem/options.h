@@ -21,6 +21,7 @@ struct options {
     touch touched = touch::all;
     bool quick = false;
     std::string csv, json;  // files; empty: none, "-": standard output, in place of the table
+    std::string plot;       // a directory; empty: none
     std::string from_stats; // a file: advice instead of measurements
 };
 

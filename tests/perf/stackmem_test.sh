@@ -78,6 +78,37 @@ verdict '--help' '[ $code = 0 ] && [ ! -s err ] && grep -q "^usage: corun-stackm
 code=$?
 verdict 'a bar on a terminal' '[ $code = 0 ] && grep -q "\[[#.]*\] 2 of 3: shared-16, 20 x 64 bytes" out'
 
+# ---- Pictures
+if command -v gnuplot >/dev/null; then
+    made_of() { # the pictures in a directory: what each is
+        /usr/bin/python3 -c '
+import struct, sys, xml.dom.minidom
+for name in "memory", "switch":
+    data = open(f"{sys.argv[1]}/{name}.png", "rb").read()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
+    svg = xml.dom.minidom.parse(f"{sys.argv[1]}/{name}.svg").documentElement
+    text = [t.firstChild.data.strip() for t in svg.getElementsByTagName("tspan") if t.firstChild]
+    kinds = sum(k in text for k in sys.argv[2:])
+    print(name, struct.unpack(">II", data[16:24]), svg.tagName, kinds)' "$1" $all_kinds 2>&1
+    }
+    measure --count 20,40 --live 64,1024,4096 --plot "it's a directory"
+    verdict 'pictures: PNG and SVG, a panel for each, a line for each kind' \
+        '[ $code = 0 ] && [ ! -s err ] && [ "$(made_of "it'"'"'s a directory" | tr "\n" " ")" = "memory (1440, 440) svg 7 switch (960, 440) svg 7 " ] || { cat err; made_of "it'"'"'s a directory"; false; }'
+    measure --count 20 --live 64 --kind shared-1 --plot one
+    verdict 'a picture with one point' '[ $code = 0 ] && [ ! -s err ] && [ "$(made_of one | tr "\n" " ")" = "memory (480, 440) svg 1 switch (480, 440) svg 1 " ] || { cat err; made_of one; false; }'
+    verdict 'no directory can be there' 'refused "No such file or directory" --plot /no/such/place && refused "not a directory" --plot csv'
+    mkdir bin && printf '#!/bin/sh\nexit 1\n' >bin/gnuplot && chmod +x bin/gnuplot
+    (PATH=$PWD/bin:$PATH; measure --count 20 --live 64 --kind shared-1 --csv csv --plot two; exit $code)
+    code=$?
+    verdict 'a gnuplot that fails: said, and the other files are there' '[ $code = 1 ] && [ "$(wc -l <err)" = 1 ] && grep -q "two: gnuplot did not make memory" err && [ "$(field shared-1 20 made)" = 20 ]'
+else
+    echo 'skip - pictures: no gnuplot'
+fi
+mkdir -p empty
+timeout 20 env PATH="$PWD/empty" "$stackmem" --plot pictures >out 2>err
+code=$?
+verdict 'without gnuplot: what to install' '[ $code = 2 ] && [ ! -s out ] && [ "$(wc -l <err)" = 1 ] && grep -q "apt install gnuplot-nox" err'
+
 # ---- Bad input
 verdict 'counts' 'refused "a number from 1 to" --count 10,0 && refused "a number from 1 to" --count 10, && refused "\"1e3\" is not a number" --count 1e3'
 verdict 'live bytes, frames' 'refused "from 64 to 65536" --live 63 && refused "from 64 to 65536" --live=65537 && refused "from 1 to 1000" --depth 0 && refused "give each frame a byte" --live 64 --depth 65'
