@@ -28,7 +28,7 @@ struct cost {
 long advised_stack(const server_marks &s) {
     long bytes = std::max(
         {least_stack, s.deepest * room_to_spare, stack_needed({s.average, 1, touch::all})});
-    return std::min(most_stack, static_cast<long>(page_up(static_cast<size_t>(bytes))));
+    return static_cast<long>(page_up(static_cast<size_t>(bytes)));
 }
 
 // Slab only where the kernel keeps much of each: elsewhere it is what others do meanwhile.
@@ -40,7 +40,7 @@ int64_t bytes_of(const plan &p, const measurement &m) {
 bool measure_cost(const options &o, const kind &k, const server_marks &s, progress *bar,
                   cost *out) {
     long count =
-        std::max(10L, std::min<long>(1000, static_cast<long>(measured_bytes / 2 / s.average)));
+        std::max(2L, std::min<long>(1000, static_cast<long>(measured_bytes / 2 / s.average)));
     double bytes[2];
     for (int i = 0; i < 2; i++) {
         plan p = {k,   count * (i + 1), std::max(least_live, s.average - around),
@@ -158,6 +158,9 @@ void print_advice(const std::vector<cost> &all, const server_marks &s, long stac
 int advise(const options &o) {
     server_marks s;
     std::string wrong = read_stats_file(o.from_stats, &s);
+    if (wrong.empty() && s.deepest > most_stack / room_to_spare)
+        wrong = "twice the " + perf::with_commas(s.deepest) +
+                " bytes that were used is more than a stack can have, 1G";
     if (!wrong.empty()) {
         fprintf(stderr, "corun-stackmem: --from-stats %s: %s\n", o.from_stats.c_str(),
                 wrong.c_str());

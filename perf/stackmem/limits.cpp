@@ -187,8 +187,13 @@ void say_why(const plan &p, int error, const ceiling &c, measurement *m) {
         return say_tasks(p, t, m);
     if (said_process_limit(p, m))
         return;
+    if (sizeof(void *) == 4 && m->virtual_bytes > int64_t{1} << 31) {
+        words(m->stopped_by, "a 32-bit program has no more addresses");
+        words(m->raise, "nothing; take the 64-bit program, or a smaller --stack");
+        return;
+    }
     words(m->stopped_by, strerror(error));
-    words(m->raise, sizeof(void *) == 4 ? "nothing: 32 bits of address space" : "memory");
+    words(m->raise, "memory");
 }
 
 } // namespace stackmem
