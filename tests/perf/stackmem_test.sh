@@ -131,4 +131,22 @@ if [ "$(id -u)" = 0 ] && command -v setpriv prlimit >/dev/null; then
 else
     echo 'skip - processes of a user: not root'
 fi
+# A machine with little memory, and one with few process numbers: what /proc says, in a mount namespace.
+sed 's/^MemAvailable:.*/MemAvailable:   30000 kB/' /proc/meminfo >meminfo
+echo 2000 >pid_max
+in_place_of() { # file, its place, options of corun-stackmem
+    unshare -m sh -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' - "$1" "$2" timeout -k 5 60 "$stackmem" --quick \
+        "${@:3}" --csv csv >out 2>err
+    code=$?
+}
+if unshare -m sh -c "mount --bind $PWD/meminfo /proc/meminfo" 2>/dev/null; then
+    in_place_of "$PWD/meminfo" /proc/meminfo --count 1000,20000,30000 --live 64 --kind private-64k,shared-1
+    verdict 'memory: a third is left, and larger counts are left out' \
+        '[ $code = 0 ] && [ "$(field private-64k 1000 made)" = 1000 ] && [ "$(field private-64k 20000 rss)" -gt 10000000 ] && [ "$(field private-64k 20000 rss)" -lt 20480000 ] && field private-64k 20000 stopped_by | grep -q "^memory: 29 MiB are there, and a third is left$" && [ -z "$(field private-64k 30000 made)" ] && [ "$(field shared-1 20000 made)" = 20000 ]'
+    in_place_of "$PWD/pid_max" /proc/sys/kernel/pid_max --count 2000 --live 64 --kind pthread,private-64k
+    verdict 'process numbers: a thousand are left for others' \
+        '[ $code = 0 ] && [ "$(field pthread 2000 made)" -lt 1000 ] && field pthread 2000 stopped_by | grep -q "^kernel.pid_max is 2,000" && field pthread 2000 raise | grep -q "^sysctl -w kernel.pid_max=" && [ "$(field private-64k 2000 made)" = 2000 ]'
+else
+    echo 'skip - memory and process numbers: no mount namespace'
+fi
 exit $status
